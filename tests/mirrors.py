@@ -67,7 +67,7 @@ def mirror_files(ledger: ProvenLedger, at: Countersigned) -> dict[str, bytes]:
     """All files of a new mirror at this checkpoint, by their paths."""
     with TemporaryDirectory() as folder:
         write_mirror(ledger, at, Path(folder))
-        files = [one for one in Path(folder).rglob("*") if one.is_file()]
+        files = [one for one in Path(folder).rglob("*") if one.is_file() and not one.name.startswith(".")]
         return {str(one.relative_to(folder)): one.read_bytes() for one in files}
 
 

@@ -39,7 +39,7 @@ class ExitCode(_Exit):
     NOT_VALID = 15, "revoked, void or superseded, or not final by then"
     NOT_FRESH = 16, "its status is not fresh enough"
     OTHER_HISTORY = 20, "two histories of one log: the evidence is kept"
-    OLDER = 21, "older than what was seen"
+    OLDER = 21, "smaller than what was seen: an old copy, a rollback or a fork"
     STOPPED = 130, "stopped by Ctrl-C"
 
 

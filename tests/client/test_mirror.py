@@ -1,9 +1,10 @@
 """What a mirror is read from: a folder or a web server, which may be anybody's, and may be hostile."""
 
+import gzip
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 from tests.mirrors import write_mirror
 from tests.proving import ProvenLedger, short_epochs
+from tests.tiled_log import TiledLog
 
 from tallystick.client import mirror
 from tallystick.client.mirror import FolderFiles, Mirror, Missing, files_at
 from tallystick.client.mirror_proving import MirrorProver
+from tallystick.client.rederiving import rederive_log
 from tallystick.host.addresses import drawn_port
-from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
+from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -170,9 +173,63 @@ def test_a_redirect_is_not_followed() -> None:
     assert asked == ["/m/checkpoint"]
 
 
-def test_what_is_compressed_against_the_wish_is_refused() -> None:
-    with served(lambda handler: reply(handler, 200, b"x", Content_Encoding="gzip")) as url:
-        assert "compressed, though it was asked not to" in str(refused(url))
+def test_what_is_compressed_otherwise_than_by_gzip_is_refused() -> None:
+    with served(lambda handler: reply(handler, 200, b"x", Content_Encoding="br")) as url:
+        found = refused(url)
+    assert "compressed, and not by gzip" in str(found)
+    assert found.exit_code == ExitCode.NOT_RUNNING
+
+
+def test_what_a_server_compresses_by_gzip_is_opened(folder: Path) -> None:
+    certificate_id = (folder.parent / "id").read_text()
+
+    def compressed(handler: BaseHTTPRequestHandler) -> None:
+        file = folder / handler.path.removeprefix("/m/")
+        body = gzip.compress(file.read_bytes()) if file.is_file() else b""
+        reply(handler, 200 if body else 404, body, Content_Encoding="gzip")
+
+    with served(compressed) as url, Mirror(files_at(url)) as one, Mirror(files_at(folder)) as same:
+        assert MirrorProver(one).prove(certificate_id) == MirrorProver(same).prove(certificate_id)
+
+
+def gzipped(body: bytes) -> Answer:
+    return lambda handler: reply(handler, 200, body, Content_Encoding="gzip")
+
+
+def test_no_more_is_opened_of_what_is_compressed_than_the_file_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "_FIRST_PAUSE_S", 0.001)
+    bomb = gzip.compress(bytes(64 * 1024 * 1024))
+    for body, most, found in ((bomb, 1_000, 1_001), (bomb, 200_000, 200_001)):
+        with served(gzipped(body)) as url:
+            files = files_at(url)
+            (data,) = files.read([("x", most)])
+            files.close()
+        assert data is not None
+        assert len(data) == found
+    for body, said in ((bomb[:5_000], "cut off"), (b"x" * 40, "is none")):
+        with served(gzipped(body)) as url:
+            files = files_at(url)
+            with pytest.raises(NotRunning, match=said):
+                files.read([("x", 1 << 30)])
+            files.close()
+
+
+def test_a_port_that_there_is_not_and_a_password_are_told_of_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "_FIRST_PAUSE_S", 0.001)
+    for place, said in (
+        ("127.0.0.1:99999/", "ports are 1 to 65,535"),
+        ("127.0.0.1:65536/m", "ports are 1 to 65,535"),
+        ("127.0.0.1:0/", "ports are 1 to 65,535"),
+        (f"127.0.0.1:{drawn_port(1)}/m", "nobody answers there"),
+        ("log.example/?x", "no URL of a folder"),
+        ("[::1", "no URL"),
+        ("/", "no URL of a folder"),
+    ):
+        with pytest.raises(Problem, match=said) as caught, Mirror(files_at(f"http://ada:se@cret@{place}")) as one:
+            MirrorProver(one)
+        assert "cret" not in str(caught.value)
+    with pytest.raises(Problem, match=r"^ftp://log.example is no mirror"):
+        files_at("ftp://ada:secret@log.example")
 
 
 @pytest.mark.parametrize("has_headers", [True, False])
@@ -233,6 +290,21 @@ def test_what_speaks_no_http_is_told_in_plain_words(monkeypatch: pytest.MonkeyPa
         thread.join()
     assert "cannot be read: the connection broke off" in said
     assert "Error" not in said
+
+
+def test_what_is_more_than_is_kept_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = TiledLog().grow(2_048 + 300)
+    files, asked = FolderFiles(log.write(tmp_path / "log")), list[str]()
+    read = files.read
+
+    def counted(wanted: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        asked.extend(path for path, _ in wanted if "entries" in path)
+        return read(wanted)
+
+    monkeypatch.setattr(files, "read", counted)
+    monkeypatch.setattr(mirror, "_MOST_KEPT_BYTES", 4_000)
+    rederive_log(Mirror(files), len(log.entries), log.root(), 0, lambda done: None)
+    assert len(asked) == len(set(asked)) == 10
 
 
 def test_a_store_that_forbids_what_it_lacks_lacks_it(folder: Path) -> None:

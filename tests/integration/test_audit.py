@@ -8,7 +8,7 @@ from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
 from tallystick.host.own_files import TrustError
-from tallystick.host.seen_logs import SeenLog, SeenLogs
+from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict
@@ -98,6 +98,34 @@ def test_a_fork_is_found_and_kept_as_evidence_that_anybody_judges(auditor, log, 
     assert auditor.audit(honest)["entries"] == 0  # what was seen stays
 
 
+@pytest.mark.parametrize("until", [SEVERAL_TILES, 1_300], ids=["of the size that was seen", "grown"])
+def test_a_fork_that_is_smaller_is_convicted_by_the_next_larger_log(auditor, log, until):
+    honest = auditor.write(log)
+    auditor.audit(honest)
+    fork = log.fork(300).grow(650, "other")
+    for smaller in (fork, log.fork(600)):  # an honest old copy, too
+        assert "or it is a fork" in auditor.audit(auditor.write(smaller), expect=ExitCode.OLDER)["detail"]
+    assert auditor.evidence == []
+    log.grow(until).write(honest)
+    auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)
+    (path,) = auditor.evidence
+    conflict = parse_conflict(path.read_bytes())
+    conflict.check()
+    assert [one.size for one in conflict.checkpoints] == [650, until]
+    assert conflict.signers([log.key]) == {log.wallet.public_key}
+
+
+def test_honest_old_copies_are_forgotten_when_a_larger_log_holds_them(auditor, log):
+    honest = auditor.write(log)
+    auditor.audit(honest)
+    for size in range(1, MAX_SMALLER + 3):
+        auditor.audit(auditor.write(log.fork(size)), expect=ExitCode.OLDER)
+    seen = SeenLogs(auditor.folder / "trust")
+    assert len(seen.get(log.key.name).smaller) == MAX_SMALLER
+    assert auditor.audit(honest)["entries"] == 0
+    assert seen.get(log.key.name).smaller == ()
+
+
 def test_an_older_copy_is_no_news(auditor, log):
     mirror = auditor.write(TiledLog().grow(1_300))
     auditor.audit(mirror)
@@ -164,8 +192,9 @@ def test_of_two_audits_at_the_same_time_none_takes_the_other_back(tmp_path, log)
     logs, name = SeenLogs(tmp_path / "trust"), log.key.name
     first, second = (SeenLog(name, log.note(size).encoded, 0) for size in (300, 700))
     logs.keep(second, None)
-    with pytest.raises(TrustError, match="run this one again"):
+    with pytest.raises(TrustError, match="run this one again") as meanwhile:
         logs.keep(first, None)
+    assert meanwhile.value.exit_code == ExitCode.NOT_IN_TIME
     assert logs.get(name) == second
     logs.keep(second, second)
 
@@ -174,6 +203,13 @@ def test_a_file_that_is_missing_is_told(auditor, log):
     mirror = auditor.write(log)
     (mirror / "tile" / "entries" / "001").unlink()
     assert "tile/entries/001" in auditor.audit(mirror, expect=ExitCode.DAMAGED)["detail"]
+
+
+def test_a_folder_that_others_may_change_is_not_wrong_usage(auditor, log):
+    (auditor.folder / "trust").mkdir(mode=0o700)
+    (auditor.folder / "trust").chmod(0o777)
+    told = auditor.audit(auditor.write(log), expect=ExitCode.NOT_TRUSTED)
+    assert "may be changed by others" in told["detail"]
 
 
 def test_a_source_that_nobody_serves(auditor):

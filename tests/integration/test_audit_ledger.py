@@ -12,6 +12,7 @@ from tests.proving import ProvenLedger, short_epochs
 from tallystick.client import rederiving
 from tallystick.host.seen_logs import SeenLogs
 from tallystick.host.trust import TrustedLedger, TrustStore
+from tallystick.ledger.checkpoint import log_key
 from tallystick.ledger.errors import Rule
 from tallystick.problems import ExitCode
 from tallystick.storage.mirror import HEADERS, IDS, bundle, header_codec, items_in, part_with
@@ -61,6 +62,39 @@ def test_a_ledger_that_grows_is_audited_block_by_block(tmp_path, mirrored):
     assert (grown["seen_before"], grown["entries"], grown["blocks"]) == (27, 360, 120)
     again = audit(tmp_path, mirrored.folder, "--all")
     assert (again["entries"], again["blocks"]) == (387, 130)
+
+
+def test_a_ledger_that_was_audited_as_a_log_alone_is_derived_from_where_it_was(tmp_path, mirrored):
+    """The log's audit has no anchor: that of the ledger's stays, and without any all is derived."""
+    vkey = log_key(GENESIS.origin, GENESIS.stakes().members[0][0]).text
+    as_log = ("audit", str(mirrored.write()), "--log", vkey, "--trust", "trust")
+    in_json(*as_log, cwd=tmp_path)
+    first = audit(tmp_path, mirrored.folder)
+    assert (first["derived_since"], first["seen_before"], first["blocks"]) == (0, 27, 10)
+    mirrored.forge(2).write()
+    assert in_json(*as_log, cwd=tmp_path)["derived_since"] == 27
+    mirrored.forge(1).write()
+    grown = audit(tmp_path, mirrored.folder)
+    assert (grown["derived_since"], grown["seen_before"], grown["blocks"]) == (27, 33, 3)
+
+
+def test_a_smaller_fork_of_the_members_is_convicted_by_the_next_audit(tmp_path, mirrored):
+    audit(tmp_path, mirrored.write())
+    fork = Mirrored(tmp_path / "x", "fork").forge(5).forge(2, "ben")
+    audit(tmp_path, fork.write(), expect=ExitCode.OLDER)
+    audit(tmp_path, mirrored.folder, expect=ExitCode.OTHER_HISTORY)
+    (path,) = (tmp_path / "trust").glob("conflicts/*/*.tlog-conflict")
+    judged = in_json("verify", str(path), "--ledger", GENESIS.ledger_id.hex(), "--trust", "trust", cwd=tmp_path)
+    assert (judged["trusted"], len(judged["signers"])) == (True, 4)
+
+
+def test_evidence_is_of_one_ledger_alone(tmp_path, mirrored):
+    audit(tmp_path, mirrored.write())
+    fork = Mirrored(tmp_path / "x", "fork").forge(9, "ben")
+    audit(tmp_path, fork.write(), expect=ExitCode.OTHER_HISTORY)
+    (path,) = (tmp_path / "trust").glob("conflicts/*/*.tlog-conflict")
+    told = in_json("verify", str(path), "--ledger", "ab" * 32, cwd=tmp_path, expect=ExitCode.NOT_TRUSTED)
+    assert (told["trusted"], len(told["signers"])) == (False, 4)
 
 
 def test_a_trusted_ledger_needs_no_name(tmp_path, mirrored):
@@ -182,6 +216,14 @@ def test_no_changed_byte_of_a_mirror_passes(tmp_path, mirrored):
     audit(tmp_path, mirrored.folder)
 
 
+def test_rows_of_ids_stand_in_order(tmp_path, mirrored):
+    """All of them, and the right ones: whoever searches them by halves would find none."""
+    path = mirrored.write() / "tallystick" / "ids" / "000.p" / "27"
+    rows = items_in(part_with(IDS, 0, 27), path.read_bytes())
+    path.write_bytes(b"".join([rows[1], rows[0], *rows[2:]]))
+    assert "other ids" in audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)["detail"]
+
+
 def test_a_missing_file_of_a_ledger_is_damage(tmp_path, mirrored):
     mirrored.write()
     for path in files(mirrored.folder):
@@ -197,6 +239,25 @@ def test_ids_of_other_certificates_are_damage(tmp_path, mirrored):
     rows = items_in(part_with(IDS, 0, 27), path.read_bytes())
     path.write_bytes(b"".join([*rows[:-1], b"\xff" * 8 + rows[-1][8:]]))
     assert "other ids" in audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)["detail"]
+
+
+@pytest.mark.parametrize("log_size", [0, 28, 2**53 - 1])
+def test_a_block_that_says_to_have_what_no_block_can_have_is_damage(tmp_path, mirrored, log_size, monkeypatch):
+    """Before any entry of it is read."""
+    path = mirrored.write() / "tallystick" / "headers" / "000.p" / "9"
+    headers = [header_codec.decode(one) for one in items_in(part_with(HEADERS, 0, 9), path.read_bytes())]
+    path.write_bytes(
+        bundle(
+            [one.encoded for one in [*headers[:4], replace(headers[4], log_size=log_size)]]
+            + [one.encoded for one in headers[5:]]
+        )
+    )
+    told = audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)
+    assert "block 4 is said to have" in told["detail"]
+    path.write_bytes(bundle([one.encoded for one in headers]))
+    monkeypatch.setattr(rederiving, "MAX_BLOCK_CERTIFICATES", 2)
+    told = audit(tmp_path, mirrored.folder, expect=ExitCode.DAMAGED)
+    assert "block 1 is said to have 3 certificates" in told["detail"]
 
 
 def test_a_members_hash_that_does_not_lead_to_the_state_root_is_damage(tmp_path, mirrored):

@@ -125,7 +125,7 @@ def test_what_would_be_older_or_holds_no_proof_replaces_nothing(mirrored: Mirror
     unsigned = replace(state.votes, signatures=tuple((place, bytes(64)) for place, _ in state.votes.signatures))
     path.write_bytes(replace(state, votes=unsigned).encoded)
     told = mirrored.said("prove", "report.pdf", "--from", "../mirror", expect=7)
-    assert "what was made is no proof that holds: [P5]" in told
+    assert "its checkpoint is not proven: [P5]" in told
     assert "nothing was written" in told
     assert mirrored.proof.read_bytes() == kept
     (one,) = mirrored.verify("--online", str(mirrored.mirror), expect=16)["files"]

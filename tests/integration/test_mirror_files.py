@@ -32,8 +32,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files."""
-    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    """All files that are served."""
+    files = [one for one in folder.rglob("*") if one.is_file() and not one.name.startswith(".")]
+    return {str(one.relative_to(folder)): one.read_bytes() for one in files}
 
 
 # ---- what is written ------------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def test_a_web_server_may_read_all_of_it(ledger: ProvenLedger, folder: Path) -> 
         os.umask(before)
     for one in (folder, *folder.rglob("*")):
         assert stat.S_IMODE(one.stat().st_mode) == (0o755 if one.is_dir() else 0o644)
-    assert not list(folder.glob(".*")), "what is unfinished is not left behind"
+    assert [one.name for one in folder.glob(".*")] == [".tallystick-ledger"], "what is unfinished is not left behind"
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------
@@ -128,6 +129,93 @@ def test_the_mirror_of_another_ledger_is_refused(ledger: ProvenLedger, folder: P
     publish(other, folder)
     grow(ledger, 3)
     refused(ledger, folder, "a mirror of another ledger.*name another folder")
+
+
+def test_a_mirror_that_was_cut_off_is_still_that_of_its_ledger(
+    ledger: ProvenLedger, folder: Path, tmp_path: Path
+) -> None:
+    other = ProvenLedger(tmp_path / "other.db", replace(ledger.genesis, name="Other"))
+    for one in (other, ledger):
+        grow(one, 2)
+    publish(other, folder)
+    (folder / "checkpoint").unlink()
+    refused(ledger, folder, "a mirror of another ledger.*name another folder")
+    publish(other, folder)
+    (folder / "checkpoint").unlink()
+    (folder / ".tallystick-ledger").unlink()
+    refused(ledger, folder, "holds 'tallystick' and is no mirror")
+
+
+def test_links_do_not_lead_out_of_a_mirror(ledger: ProvenLedger, folder: Path, tmp_path: Path) -> None:
+    grow(ledger, 2)
+    publish(ledger, folder)
+    for name in ("tile", "tile/entries"):
+        shutil.rmtree(tmp_path / "outside", ignore_errors=True)
+        (folder / name).rename(tmp_path / "outside")
+        (folder / name).symlink_to(tmp_path / "outside")
+        before = tree(tmp_path / "outside")
+        grow(ledger, 1)
+        with pytest.raises(CannotMake, match="leads out of the mirror"):
+            publish(ledger, folder)
+        assert tree(tmp_path / "outside") == before
+        (folder / name).unlink()
+        (tmp_path / "outside").rename(folder / name)
+
+
+def test_tidying_that_fails_does_not_undo_what_is_published(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(ledger, 2)
+    publish(ledger, folder)
+    grow(ledger, 2)
+
+    def fails(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "not yours")
+
+    monkeypatch.setattr(os, "utime", fails)
+    assert publish(ledger, folder).checkpoint.size == 4
+    assert read_whole(files_in(folder)).checkpoint.size == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(errno.ENOSPC, "make room"), (errno.EROFS, "may write to"), (errno.EIO, "its disk")]
+)
+def test_what_to_do_follows_from_what_hinders(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    grow(ledger, 2)
+    with failing(2, OSError(code, os.strerror(code)), monkeypatch), pytest.raises(CannotMake, match=said):
+        publish(ledger, folder)
+
+
+def test_all_is_on_the_disk_before_a_checkpoint_names_it(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes before a name, names before the checkpoint; those of files that a run that was cut off left, too."""
+    grow(ledger, 300)
+    publish(ledger, folder)
+    (folder / "checkpoint").unlink()  # what was cut off before it: nobody knows which names are on the disk
+    done = list[tuple[str, str]]()
+    fsync, replace_file = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> Path:
+        done.append(("name", str(target)))
+        assert ("sync", str(source)) in done, "its bytes first"
+        return replace_file(source, target)
+
+    (folder / Part(ENTRIES, 0, 256).path).unlink()
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    publish(ledger, folder)
+    switch = done.index(("name", str(folder / "checkpoint")))
+    assert done[switch + 1 :] == [("sync", str(folder))]
+    last_name = max(at for at, (what, _) in enumerate(done[:switch]) if what == "name")
+    synced_after = {where for what, where in done[last_name:switch] if what == "sync"}
+    assert {str(one) for one in (folder, *folder.rglob("*")) if one.is_dir()} <= synced_after
 
 
 def test_a_larger_and_a_conflicting_log_are_refused(ledger: ProvenLedger, folder: Path, tmp_path: Path) -> None:
@@ -268,6 +356,8 @@ def test_cut_off_anywhere_the_mirror_is_whole_and_the_next_run_goes_on(
 def test_a_file_that_was_cut_off_before_it_was_published_is_written_anew(ledger: ProvenLedger, folder: Path) -> None:
     """As after a power failure: a name may be there without its bytes."""
     grow(ledger, 300)
+    folder.mkdir()
+    (folder / ".tallystick-ledger").write_text(ledger.genesis.ledger_id.hex())
     for path in (tile_path(0, 0), Part(ENTRIES, 1, 44).path):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"")

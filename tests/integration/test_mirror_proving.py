@@ -18,9 +18,12 @@ from tallystick.client.mirror import Mirror, Missing
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.changes import Effect
+from tallystick.ledger.checkpoint import Checkpoint
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import NotProven
+from tallystick.ledger.note import parse_note
 from tallystick.problems import Ambiguous, DamagedStore, NotThere, Problem
-from tallystick.storage.mirror import HEADERS, bundle, header_codec, items_in, parse_path, state_path
+from tallystick.storage.mirror import HEADERS, bundle, header_codec, items_in, parse_path, state_codec, state_path
 
 
 @pytest.fixture
@@ -279,6 +282,45 @@ def test_sizes_that_are_not_those_of_the_log(lying: tuple[dict[str, bytes], str]
         except DamagedStore:
             refused += 1
     assert refused > len(blocks)
+
+
+def test_a_checkpoint_that_nobody_signed_says_nothing_of_how_much_is_to_be_read(
+    lying: tuple[dict[str, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size alone would have 10^11 files of ids searched; its tries are not built either."""
+    files, certificate_id = lying
+    path = next(one for one in files if one.startswith("tallystick/state/"))
+    told, note = state_codec.decode(files[path]), parse_note(files["checkpoint"].decode())
+    log = replace(told.log, log_size=2**53 - 1)
+    state = replace(told, log=log, header=replace(told.header, state_root=log.hash))
+    text = Checkpoint(told.genesis.origin, log.log_size, log.log_root).text
+    forged = {"checkpoint": note._replace(text=text).encoded.encode(), state_path(log.log_size): encode(state)}
+    monkeypatch.setattr(mirror_proving, "Trie", None)
+    read = MemoryFiles({**files, **forged})
+    with pytest.raises(DamagedStore, match=r"its checkpoint is not proven: \[P"):
+        MirrorProver(Mirror(read)).prove(certificate_id)
+    assert read.asked == list(forged)
+
+
+def test_no_more_files_of_ids_are_searched_than_may_be(
+    ledger: ProvenLedger, lying: tuple[dict[str, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large a log its own members signed."""
+    files, certificate_id = lying
+    made = prover(files)
+    before = read(made.prove(certificate_id))
+    monkeypatch.setattr(mirror_proving, "_MOST_ID_FILES", 0)
+    with pytest.raises(Problem, match="too many to search; name an earlier proof"):
+        made.prove(certificate_id)
+    assert made.prove(certificate_id, before)
+
+
+def test_what_is_missing_at_the_same_checkpoint_has_no_state_read_again(lying: tuple[dict[str, bytes], str]) -> None:
+    files, certificate_id = lying
+    read = MemoryFiles({path: data for path, data in files.items() if "/ids/" not in path})
+    with pytest.raises(Missing):
+        MirrorProver(Mirror(read)).prove(certificate_id)
+    assert sum("/state/" in one for one in read.asked) == 1
 
 
 def test_ids_of_which_too_many_begin_alike_are_no_honest_logs(

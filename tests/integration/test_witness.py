@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -18,6 +19,7 @@ from tests.integration.command_line import cli, in_json
 from tests.integration.network import Network, NodeProcess
 from tests.tiled_log import TiledLog
 
+from tallystick.host import witness as witness_file
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.witness import (
@@ -32,7 +34,7 @@ from tallystick.ledger.checkpoint import signed_at
 from tallystick.ledger.note import KeyType, Note, NoteKey, parse_key, parse_note
 from tallystick.ledger.tlog_witness import AddCheckpoint, parse_add_checkpoint, witness_key
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import BadRequest, StoreError
+from tallystick.problems import BadRequest, DamagedStore, StoreFailed
 
 WALLET = Wallet(bytes([5]) * 32)
 NAME = "witness.example/w1"
@@ -219,26 +221,87 @@ def test_what_was_cosigned_is_known_after_the_file_is_opened_again(tmp_path, wit
     again.close()
 
 
-def test_a_witness_that_does_not_know_whether_it_kept_something_answers_no_more(witness, log, monkeypatch):
-    class Failing:
-        def __init__(self, real):
-            self.real = real
+class FailsToCommit:
+    """A connection that cannot commit; `meanwhile` is called first."""
 
-        def execute(self, sql, *values):
-            if sql == "COMMIT":
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-                raise error
-            return self.real.execute(sql, *values)
+    def __init__(self, real, code, meanwhile=lambda: None):
+        self.real, self.code, self.meanwhile = real, code, meanwhile
 
-        def __getattr__(self, name):
-            return getattr(self.real, name)
+    def execute(self, sql, *values):
+        if sql == "COMMIT":
+            self.meanwhile()
+            error = sqlite3.OperationalError("it fails")
+            error.sqlite_errorcode = self.code
+            raise error
+        return self.real.execute(sql, *values)
 
-    monkeypatch.setattr(witness, "_connection", Failing(witness._connection))
-    for _ in range(2):
-        with pytest.raises(StoreError):
-            ask(witness, request(log, 0, 7))
-        monkeypatch.undo()
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
+def test_a_witness_that_does_not_know_whether_it_kept_something_answers_no_more(witness, log, monkeypatch, code):
+    """Whatever SQLite calls the failure, and to nobody."""
+    monkeypatch.setattr(witness, "_connection", FailsToCommit(witness._connection, code))
+    with pytest.raises(StoreFailed):
+        ask(witness, request(log, 0, 7))
+    monkeypatch.undo()
+    for again in (
+        lambda: ask(witness, request(log, 0, 7)),
+        lambda: witness.checkpoint("ab" * 32),
+        witness.logs,
+        lambda: witness.add_log(log.key.text),
+        lambda: witness.remove_log(log.key.name),
+    ):
+        with pytest.raises(StoreFailed):
+            again()
+
+
+def test_a_monitor_is_not_told_a_cosignature_that_is_not_kept_yet(witness, log, monkeypatch):
+    """While it is committed, which fails here, another thread asks: it waits, and then it is told nothing."""
+    digest, told = sha256(log.key.name.encode()).hexdigest(), []
+    begun = threading.Event()
+
+    def monitor() -> None:
+        begun.set()
+        for read in (lambda: witness.checkpoint(digest), witness.logs):
+            try:
+                told.append(read())
+            except StoreFailed as failed:
+                told.append(type(failed))
+
+    thread = threading.Thread(target=monitor)
+
+    def meanwhile() -> None:
+        thread.start()
+        begun.wait()
+        thread.join(0.2)  # it waits for the lock: that it is done by now is the fault
+
+    monkeypatch.setattr(witness, "_connection", FailsToCommit(witness._connection, sqlite3.SQLITE_FULL, meanwhile))
+    with pytest.raises(StoreFailed):
+        ask(witness, request(log, 0, 7))
+    thread.join()
+    assert told == [StoreFailed, StoreFailed]
+
+
+def test_a_commit_is_synced(witness):
+    """FULL: in WAL mode SQLite syncs at each commit with no less."""
+    assert witness._connection.execute("PRAGMA synchronous").fetchall() == [(2,)]
+
+
+def test_a_log_is_found_by_an_index(witness):
+    sql = "EXPLAIN QUERY PLAN " + witness_file._COSIGNED
+    plan = [row[3] for row in witness._connection.execute(sql, ("ab" * 32,))]
+    assert all(one.startswith("SEARCH") and "origin_hash" in one for one in plan), plan
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 10, b"SQLite format 3\0" + b"garbage" * 900])
+def test_a_damaged_file_is_never_restored(tmp_path, witness, data):
+    witness.close()
+    (tmp_path / "witness.db").write_bytes(data)
+    with pytest.raises(DamagedStore, match="never restore witness") as damaged:
+        Witness(tmp_path / "witness.db")
+    assert "backup" not in str(damaged.value)
 
 
 DIES = """
@@ -308,6 +371,22 @@ def test_a_witness_has_a_key_of_its_own_and_refuses_the_node_s_own_log_and_key(t
     assert added["logs"] == [{"origin": log.key.name, "key": log.key.text, "size": 0}]
     assert in_json("witness", "show", *where, cwd=tmp_path)["key"] == key.text
     assert cli("witness", "show", *where, cwd=tmp_path).stdout.startswith(key.text + "\n")
+
+
+def test_making_a_witness_that_was_cut_off_can_be_run_again(tmp_path, node, log):
+    """Its file is made first: without the key it has cosigned nothing, unless the key was taken away."""
+    create_witness(node.witness_path, NAME, WALLET.public_key)
+    node.witness_path.with_name("witness.db.unfinished").write_bytes(b"cut off")
+    key = new_witness(node)
+    cli("witness", "add-log", log.key.text, "--data", "node", cwd=tmp_path)
+    assert key.public_key != WALLET.public_key
+    free = ("--no-passphrase", "--data", "node")
+    node.witness_key_path.rename(tmp_path / "aside")
+    assert "put it back" in in_json("witness", "new", "other", *free, cwd=tmp_path, expect=2)["detail"]
+    (tmp_path / "aside").rename(node.witness_key_path)
+    node.witness_path.unlink()
+    for args in (("new", "other", *free), ("show", "--data", "node")):
+        assert "never restore" in in_json("witness", *args, cwd=tmp_path, expect=2)["detail"]
 
 
 def test_names_that_no_note_can_hold_are_refused_and_nothing_is_made(tmp_path, node):

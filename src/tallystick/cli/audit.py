@@ -11,7 +11,7 @@ from tallystick.cli.output import counting, give, marked, say
 from tallystick.cli.verify import read_policy
 from tallystick.cli.words import many
 from tallystick.client.auditing import LogAudit, TrustedLog, log_of_key
-from tallystick.client.mirror import Mirror
+from tallystick.client.mirror import Mirror, shown_url
 from tallystick.client.sources import source_at
 from tallystick.client.verdicts import own_node
 from tallystick.host.clock import now_ms
@@ -52,7 +52,8 @@ def audit(
     and derives what is new: entries, tiles, roots, and of a ledger the signatures of issuers, and all headers.
 
     What was seen is kept beside the ledgers that you trust, and never goes back. If the log shows another history,
-    both checkpoints are kept as one file, FILE.tlog-conflict, which tallystick verify judges anywhere, offline.
+    both checkpoints are kept as one file, FILE.tlog-conflict, which tallystick verify judges anywhere, offline. One
+    that is smaller than what was seen may be an old copy or a fork: the next audit of a larger log tells.
 
     Examples:
       tallystick audit https://log.uni-a.example/mirror --ledger universities
@@ -66,12 +67,12 @@ def audit(
     with Mirror(source_at(source)) as mirror:
         found = LogAudit(mirror, trusted, SeenLogs(store.path))
         seen = found.before.checkpoint.size if found.before is not None else None
-        with counting("Auditing", found.checkpoint.size - (0 if all_of_it else seen or 0)) as on_done:
+        with counting("Auditing", found.checkpoint.size - found.since(all_of_it)) as on_done:
             since, blocks = found.rederive(all_of_it, on_done)
         found.keep(now_ms())
     checkpoint = found.checkpoint
     told = Audited(
-        source=source,
+        source=shown_url(source),
         origin=checkpoint.origin,
         size=checkpoint.size,
         root=checkpoint.root.hex(),

@@ -19,11 +19,12 @@ from tallystick.cli.output import give, hint, marked, print_line, say, say_table
 from tallystick.client.verdicts import own_node
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.key_file import create_key_file
-from tallystick.host.witness import Witness, create_witness
+from tallystick.host.witness import NEVER_RESTORE, Witness, create_witness
 from tallystick.ledger.note import NoteKey, parse_key
 from tallystick.ledger.tlog_witness import witness_key
 from tallystick.ledger.wallet import SEED_BYTES, Wallet
 from tallystick.problems import BadRequest, KeyFileError, NotThere
+from tallystick.storage.sqlite_file import remove_database
 
 witness = group(
     """Cosign others' logs (C2SP tlog-witness), by a key of its own. Off until there is one.
@@ -53,13 +54,12 @@ def new(
     """
     folder = node_folder(data)
     folder.settings()
-    if folder.witness_path.exists() or folder.witness_key_path.exists():
-        raise KeyFileError(f"there is a witness in {folder.path}; tallystick witness show prints its key")
+    _check_is_none(folder)
     wallet = Wallet(os.urandom(SEED_BYTES))
     parse_key(witness_key(name, wallet.public_key).text)
     passphrase = find_passphrase(passphrase_file, no_passphrase, str(folder.witness_key_path), is_new=True)
-    create_key_file(folder.witness_key_path, wallet, passphrase, "moderate" if passphrase else "minimal")
     create_witness(folder.witness_path, name, wallet.public_key)
+    create_key_file(folder.witness_key_path, wallet, passphrase, "moderate" if passphrase else "minimal")
     _tell_key(witness_key(name, wallet.public_key), [])
     hint("Give this line to operators of logs, and add theirs: tallystick witness add-log VKEY")
     hint("It answers from the next start of the node on, at the door that tallystick run --api opens.")
@@ -123,8 +123,30 @@ def _lines(found: Witness) -> list[WitnessedLog]:
     return [WitnessedLog(one.key.name, one.key.text, one.latest.size) for one in found.logs()]
 
 
+def _check_is_none(folder: DataFolder) -> None:
+    """Raise `Problem` if there is a witness. The file of one that never had a key is removed: `new` was cut off."""
+    path: Path = folder.witness_path
+    if path.exists() and not folder.witness_key_path.exists():
+        with closing(Witness(path)) as found:
+            is_unused = found.is_unused
+        if not is_unused:
+            advice = f"put it back, or move {path.name} away and make a witness of another name"
+            raise KeyFileError(f"there is no {folder.witness_key_path}, the key of {path}; {advice}")
+        remove_database(path)
+    elif path.exists():
+        raise KeyFileError(f"there is a witness in {folder.path}; tallystick witness show prints its key")
+    _check_not_lost(folder)
+
+
+def _check_not_lost(folder: DataFolder) -> None:
+    """Raise `KeyFileError` if there is a key, and what was cosigned by it is gone."""
+    if folder.witness_key_path.exists() and not folder.witness_path.exists():
+        raise KeyFileError(f"{folder.witness_path} is lost, so what was cosigned is not known; {NEVER_RESTORE}")
+
+
 def _open(folder: DataFolder) -> Witness:
     path: Path = folder.witness_path
+    _check_not_lost(folder)
     if not path.exists():
         raise NotThere(f"there is no witness in {folder.path}; make one with: tallystick witness new NAME")
     return Witness(path)

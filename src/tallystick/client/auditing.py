@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from tallystick.client.mirror import Mirror, Missing, TiledTree
 from tallystick.client.rederiving import OnDone, rederive_ledger, rederive_log
-from tallystick.host.seen_logs import SeenLog, SeenLogs
-from tallystick.ledger.checkpoint import Checkpoint, cosigner_key, log_key
+from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs, Smaller
+from tallystick.ledger.checkpoint import Checkpoint, cosigner_key, log_key, parse_checkpoint
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, root_from_consistency
-from tallystick.ledger.note import NoteKey
+from tallystick.ledger.note import Note, NoteKey
 from tallystick.ledger.tlog_conflict import make_conflict
 from tallystick.ledger.tlog_policy import Policy
 from tallystick.problems import ExitCode, Problem
@@ -41,7 +43,7 @@ class OtherLog(Problem):
 
 
 class OlderLog(Problem):
-    """The log is smaller than it was."""
+    """The log is smaller than it was: an old copy, or a fork."""
 
     code, exit_code = "older", ExitCode.OLDER
 
@@ -91,11 +93,19 @@ class LogAudit:
             said = f"{self._mirror.where} shows another history than the proofs that were verified here: {other.reason}"
             raise OtherHistory(f"{said}; keep a copy of it, and {_SHOW}") from None
 
+    def since(self, all_of_it: bool) -> int:
+        """From which entry on is derived: what was derived before, and led to what is still known, is not again."""
+        if all_of_it or self.before is None:
+            return 0
+        if self.state is None:
+            return self.before.checkpoint.size
+        is_anchored = self.before.anchor is not None and self.before.anchored_size is not None
+        return (self.before.anchored_size or 0) if is_anchored else 0
+
     def rederive(self, all_of_it: bool, on_done: OnDone) -> tuple[int, int]:
         """Derive what is new, or all; returns since which entry, and how many blocks. Raises `Problem`."""
-        before = None if all_of_it else self.before
-        since = before.checkpoint.size if before is not None else 0
-        anchor = before.anchor if before is not None else None
+        since = self.since(all_of_it)
+        anchor = self.before.anchor if self.before is not None and since else None
         try:
             if self.state is not None:
                 return since, rederive_ledger(self._mirror, self.state, anchor, since, on_done)
@@ -105,8 +115,15 @@ class LogAudit:
         return since, 0
 
     def keep(self, now_ms: int) -> None:
-        """Keep the checkpoint as the newest that was seen. Raises `TrustError`."""
-        self._logs.keep(SeenLog(self.checkpoint.origin, self.note.encoded, now_ms, self.anchor), self.before)
+        """Keep the checkpoint as the newest that was seen. Raises `TrustError`.
+
+        Without its ledger there is no anchor: then that of an earlier audit stays.
+        """
+        anchor, anchored_size = self.anchor, self.checkpoint.size if self.anchor is not None else None
+        if anchor is None and self.before is not None:
+            anchor, anchored_size = self.before.anchor, self.before.anchored_size
+        newest = SeenLog(self.checkpoint.origin, self.note.encoded, now_ms, anchor, anchored_size)
+        self._logs.keep(newest, self.before)
 
     # ---- the newest checkpoint ----------------------------------------------------------------------------------
 
@@ -162,15 +179,31 @@ class LogAudit:
             return
         old, new = self.before.checkpoint, self.checkpoint
         if new.size < old.size:
+            self._keep_smaller(self.before)
             said = f"{self._mirror.where} shows {new.size:,} entries of the log {new.origin}, {old.size:,} were seen"
-            raise OlderLog(f"{said}: it is an old copy, or the log was rolled back; ask whoever serves it for a newer")
+            what = "it is an old copy, the log was rolled back, or it is a fork"
+            advice = "its checkpoint is kept: the next audit of a larger log tells"
+            raise OlderLog(f"{said}: {what}; {advice}")
+        self._check_goes_on(self.before.note, self.before.anchor)
+        for one in self.before.smaller:
+            self._check_goes_on(one.note, one.anchor)
+
+    def _keep_smaller(self, before: SeenLog) -> None:
+        """Keep it until a larger log tells whether it is a part of that. Raises `TrustError`."""
+        one = Smaller(self.note.encoded, self.anchor)
+        if all(known.encoded != one.encoded for known in before.smaller):
+            self._logs.keep(replace(before, smaller=(*before.smaller, one)[-MAX_SMALLER:]), before)
+
+    def _check_goes_on(self, earlier: Note, anchor: Anchor | None) -> None:
+        """Raise `OtherHistory`, `DamagedStore` unless the log goes on from an earlier checkpoint, of `anchor`."""
+        old, new = parse_checkpoint(earlier.text), self.checkpoint
         if new.size == old.size:
             if new.root != old.root:
-                raise self._other_history(None)
+                raise self._other_history(earlier, anchor, None)
         elif old.size:
             shown = self._shown(old, new)
             if shown[0] != old.root:
-                raise self._other_history(shown)
+                raise self._other_history(earlier, anchor, shown)
         elif old.root != EMPTY_ROOT:
             raise self._mirror.damaged("what was seen is no empty log")
 
@@ -183,22 +216,22 @@ class LogAudit:
             raise self._mirror.damaged("its tiles do not lead to the root that was signed")
         return root, path
 
-    def _other_history(self, shown: tuple[bytes, tuple[bytes, ...]] | None) -> OtherHistory:
-        assert self.before is not None, "there is another one"
+    def _other_history(
+        self, earlier: Note, anchor: Anchor | None, shown: tuple[bytes, tuple[bytes, ...]] | None
+    ) -> OtherHistory:
         genesis = self.state.genesis.encoded if self.state is not None else None
-        conflict = make_conflict(self.before.note, self.note, self._keys(), shown, genesis)
+        conflict = make_conflict(earlier, self.note, self._keys(anchor), shown, genesis)
         path: Path = self._logs.keep_conflict(conflict)
         judge = f"tallystick verify {shlex.quote(str(path))}"
         return OtherHistory(
             f"{self.checkpoint.origin} has two histories, both signed: {judge} says by whom; keep that, and {_SHOW}"
         )
 
-    def _keys(self) -> Iterable[NoteKey]:
-        """Those that may have signed both."""
+    def _keys(self, earlier: Anchor | None) -> Iterable[NoteKey]:
+        """Those that may have signed both. `earlier`: the anchor of the earlier checkpoint."""
         if self._trusted.policy is not None:
             yield from self._trusted.policy.keys
-        anchors = [self.anchor, self.before.anchor if self.before is not None else None]
-        for key in {key for one in anchors if one is not None for key, _ in one.voters}:
+        for key in {key for one in (self.anchor, earlier) if one is not None for key, _ in one.voters}:
             yield log_key(self.checkpoint.origin, key)
             yield cosigner_key(self.checkpoint.origin, key)
 

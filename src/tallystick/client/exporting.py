@@ -10,7 +10,7 @@ from tallystick.client.doors import AnswerProblem
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.note import parse_note
-from tallystick.problems import DamagedStore, NotInTime, NotRunning, NotYet, Problem
+from tallystick.problems import DamagedStore, ExitCode, Problem
 from tallystick.storage.mirror import CHECKPOINT_PATH, state_path
 from tallystick.storage.mirror_files import MirrorFolder, Published
 
@@ -18,6 +18,10 @@ _ATTEMPTS: Final = 5
 _PAUSE_S: Final = 1.0
 _FRESH_EVERY_S: Final = 600.0
 """While nothing is certified: then the mirror tells statuses as of a later time."""
+
+_PASSING: Final = (ExitCode.NOT_RUNNING, ExitCode.NOT_IN_TIME)
+_NO_FILE: Final = "no-such-file"
+"""As a node answers while it starts, or has no checkpoint yet."""
 
 Counting = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Shows how far it is, of how many certificates."""
@@ -32,7 +36,7 @@ def export(client: Client, mirror: MirrorFolder, counting: Counting, timeout_s: 
 
 
 def follow(client: Client, mirror: MirrorFolder, on_trouble: Callable[[Problem], object]) -> Iterator[Published]:
-    """Publish each checkpoint that is newer than the last one, without end: a node that is away may come back.
+    """Publish each checkpoint that is newer than the last one, without end: what passes by itself is waited for.
 
     `on_trouble` is told once that it is. Raises `Problem` for what does not pass by itself.
     """
@@ -44,8 +48,8 @@ def follow(client: Client, mirror: MirrorFolder, on_trouble: Callable[[Problem],
                 client.checkpoint(fresh=True, timeout_s=0)
             note, state = _head(client, published)
             is_away = False
-        except (NotRunning, NotInTime, AnswerProblem) as problem:
-            if isinstance(problem, AnswerProblem) and problem.code != NotYet.code:
+        except Problem as problem:
+            if problem.exit_code not in _PASSING and problem.code != _NO_FILE:
                 raise
             if not is_away:
                 on_trouble(problem)
@@ -66,7 +70,7 @@ def _head(client: Client, known: str = "") -> tuple[str, bytes]:
                 return note, b""
             return note, client.mirrored(state_path(parse_checkpoint(parse_note(note).text).size))
         except AnswerProblem as problem:
-            if problem.code != "no-such-file" or attempt + 1 == _ATTEMPTS:
+            if problem.code != _NO_FILE or attempt + 1 == _ATTEMPTS:
                 raise
         except (Refused, UnicodeDecodeError) as error:
             raise DamagedStore(f"the node's checkpoint cannot be read: {error}") from None

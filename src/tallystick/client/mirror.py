@@ -5,8 +5,10 @@ A hostile one can deny, and no more: what is read is bounded in size and time, a
 
 import asyncio
 import random
+import re
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, Self, TypeVar
 
@@ -18,7 +20,7 @@ from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.merkle import HASH_BYTES, audit_path, consistency_path, risen, tree_root
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
-from tallystick.problems import DamagedStore, NotInTime, NotRunning, Problem
+from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 from tallystick.storage.described_files import read_bounded
 from tallystick.storage.log_tiles import TILE_HEIGHT, Tree
 from tallystick.storage.mirror import (
@@ -42,6 +44,7 @@ _PATIENCE_S: Final = 10.0
 _SLOWEST_BYTES_A_S: Final = 32 * 1024
 """A file that comes slower than this, after the patience, is given up."""
 _AT_ONCE: Final = 8
+_MOST_PORT: Final = 65_535
 _MOST_KEPT_BYTES: Final = 32 * 1024 * 1024
 _GONE: Final = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.GONE)
 """Object stores answer with 403 for what they do not have, if whoever asks may not list them."""
@@ -62,6 +65,12 @@ class NoMirror(Problem):
         advice = "name the folder or URL with the file checkpoint of a mirror"
         super().__init__(f"{where} is no mirror: {why}; {advice}")
         self.why = f"no mirror: {why}"
+
+
+class WrongAnswer(Problem):
+    """A web server answers, and not with the files of a mirror."""
+
+    code, exit_code = "not-running", ExitCode.NOT_RUNNING
 
 
 class _Unfit(Exception):
@@ -115,20 +124,56 @@ class FolderFiles:
         """Nothing is held."""
 
 
+def shown_url(url: str) -> str:
+    """A URL without the name and password of a user in it."""
+    return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", url, flags=re.IGNORECASE)
+
+
+class _Plain:
+    """A body as it is."""
+
+    is_whole = True
+
+    def opened(self, piece: bytes, most: int) -> bytes:
+        """At most so many bytes."""
+        return piece[:most]
+
+
+class _Gzip:
+    """A body that is compressed by gzip; no more of it is opened than is asked for."""
+
+    def __init__(self) -> None:
+        self._opener = zlib.decompressobj(wbits=31)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it came to its end."""
+        return self._opener.eof
+
+    def opened(self, piece: bytes, most: int) -> bytes:
+        """At most so many bytes; what follows the end is left. Raises `_Unfit`."""
+        try:
+            return self._opener.decompress(piece, most)
+        except zlib.error:
+            raise _Unfit("what it sends as gzip is none") from None
+
+
 class WebFiles:
     """Of a web server, an object store or a node's door."""
 
-    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, where: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport`: the way there, if it is not the network. Raises `Problem` for what is no URL of a folder."""
-        self.where = url
+        self.where = url = shown_url(where)
         try:
-            self._base = httpx.URL(url if url.endswith("/") else url + "/")
+            self._base = httpx.URL(where if where.endswith("/") else where + "/")
         except httpx.InvalidURL:
             raise Problem(f"{url} is no URL; name that of a mirror's folder, as https://log.example/mirror") from None
         if not self._base.host or self._base.query or self._base.fragment:
             raise Problem(f"{url} is no URL of a folder; name it without ? and #, as https://log.example/mirror")
+        if self._base.port is not None and not 0 < self._base.port <= _MOST_PORT:
+            raise Problem(f"{url} names port {self._base.port}; ports are 1 to {_MOST_PORT:,}")
         limits = httpx.Limits(max_connections=_AT_ONCE)
-        headers = {"Accept-Encoding": "identity"}  # what is compressed has no bound before it is opened
+        headers = {"Accept-Encoding": "identity"}
         self._runner = asyncio.Runner()
         self._http = httpx.AsyncClient(
             timeout=_PATIENCE_S, limits=limits, headers=headers, follow_redirects=False, transport=transport
@@ -170,17 +215,28 @@ class WebFiles:
             if response.status_code in _GONE:
                 return None
             if response.is_redirect:
-                raise Problem(f"{self.where} sends elsewhere for {path}; name the address where the mirror is itself")
+                advice = "name the address where the mirror is itself"
+                raise WrongAnswer(f"{self.where} sends elsewhere for {path}; {advice}")
             if response.status_code != httpx.codes.OK:
                 raise _Unfit(f"it answers {response.status_code}")
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise Problem(f"{self.where} sends {path} compressed, though it was asked not to; name another mirror")
+            body = self._body(response, path)
             async for piece in response.aiter_raw():
-                data += piece
+                data += body.opened(piece, most + 1 - len(data))
                 if len(data) > most:
-                    return bytes(data[: most + 1])
+                    return bytes(data)
                 limit.reschedule(until_s + len(data) / _SLOWEST_BYTES_A_S)
+        if not body.is_whole:
+            raise _Unfit("what it sends compressed is cut off")
         return bytes(data)
+
+    def _body(self, response: httpx.Response, path: str) -> "_Plain | _Gzip":
+        """What opens a body: C2SP tlog-tiles lets servers compress entries by gzip, whatever they were asked for."""
+        match response.headers.get("content-encoding", "identity").strip().lower():
+            case "identity" | "":
+                return _Plain()
+            case "gzip" | "x-gzip":
+                return _Gzip()
+        raise WrongAnswer(f"{self.where} sends {path} compressed, and not by gzip; name another mirror")
 
     def close(self) -> None:
         """Close connections."""
@@ -193,7 +249,8 @@ def files_at(where: str | Path) -> Files:
     if str(where).startswith(("http://", "https://")):
         return WebFiles(str(where))
     if "://" in str(where):
-        raise Problem(f"{where} is no mirror that can be read here; name a folder, or a URL with https:// or http://")
+        shown = shown_url(str(where))
+        raise Problem(f"{shown} is no mirror that can be read here; name a folder, or a URL with https:// or http://")
     return FolderFiles(Path(where).expanduser())
 
 
@@ -241,8 +298,18 @@ class Mirror:
 
     def items(self, part: Part) -> list[bytes]:
         """The items of a file. Raises `Missing`, `DamagedStore`."""
-        read, data = self.file(part)
-        return self.checked(lambda: items_in(read, data))[: part.width]
+        return self._items(part, self.file(part))
+
+    def items_of_all(self, parts: Sequence[Part]) -> Iterator[list[bytes]]:
+        """The items of each file. They are read together, each once, however large they are. Raises as `items`."""
+        self._fetch(parts)
+        found = [self._kept[part] for part in parts]
+        self._evict()
+        for part, one in zip(parts, found, strict=True):
+            yield self._items(part, one)
+
+    def _items(self, part: Part, found: tuple[Part, bytes]) -> list[bytes]:
+        return self.checked(lambda: items_in(*found))[: part.width]
 
     def file(self, part: Part) -> tuple[Part, bytes]:
         """What is in a file; where it was not full and is gone, in the full one that took its place. Raises `Missing`.
@@ -255,6 +322,10 @@ class Mirror:
 
     def fetch(self, parts: Iterable[Part]) -> None:
         """Have these files at hand; those that are not yet come together. Raises as `file` does."""
+        self._fetch(parts)
+        self._evict()
+
+    def _fetch(self, parts: Iterable[Part]) -> None:
         missing = [one for one in dict.fromkeys(parts) if one not in self._kept]
         gone = list[Part]()
         for part, data in zip(missing, self._read(missing), strict=True):
@@ -292,6 +363,8 @@ class Mirror:
     def _keep(self, part: Part, found: tuple[Part, bytes]) -> None:
         self._kept[part] = found
         self._kept_bytes += len(found[1])
+
+    def _evict(self) -> None:
         while self._kept_bytes > _MOST_KEPT_BYTES and len(self._kept) > 1:
             _, (_, dropped) = self._kept.popitem(last=False)
             self._kept_bytes -= len(dropped)

@@ -1,18 +1,17 @@
 """Makes proofs from a mirror: byte for byte those that a node makes at the same checkpoint, but for payloads.
 
-docs/proofs.md tells how. All that is checked here is whether a mirror's files belong together, so that it can be said
-what is wrong with them: whoever takes a proof verifies it, as every other.
+docs/proofs.md tells how. Whoever takes a proof verifies it, as every other. What is checked here tells what is wrong
+with a mirror's files, and the checkpoint is proven first: nobody else says how large the log is that is searched.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
 from typing import Final, TypeVar
 
 from tallystick.client.mirror import Mirror, Missing, TiledTree
 from tallystick.ledger.certificate import AnyCertificate, certificate_codec
 from tallystick.ledger.checkpoint import Checkpoint, cosigner_key
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash, root_from_path
@@ -21,6 +20,8 @@ from tallystick.ledger.roots import LogRoots
 from tallystick.ledger.trie import Trie
 from tallystick.problems import Ambiguous, NotInTime, NotThere, Problem
 from tallystick.proof.bundle import Bundle, Entrance
+from tallystick.proof.head import Head as SignedHead
+from tallystick.proof.head import proven_head
 from tallystick.proof.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
 from tallystick.proof.members import last_voters
 from tallystick.storage.log_tiles import Tree
@@ -30,6 +31,7 @@ from tallystick.storage.mirror import (
     IDS,
     VERSION,
     MirroredHeader,
+    MirroredState,
     Part,
     header_codec,
     parts_of,
@@ -39,6 +41,8 @@ from tallystick.storage.mirror import (
 
 _MOST_ALIKE: Final = 64
 """So many certificates are looked at whose ids begin alike: of an honest log there are none."""
+_MOST_ID_FILES: Final = 512
+"""So many are searched at the most, of 768 KiB each: those of 33 million certificates."""
 _TRIES: Final = 4
 """So often the newest checkpoint is taken, if files of an earlier one go meanwhile."""
 
@@ -51,7 +55,7 @@ class MirrorProver:
     def __init__(self, mirror: Mirror) -> None:
         """Reads the newest checkpoint. Raises `Problem`, `Missing`, `DamagedStore`."""
         self._mirror = mirror
-        self._at = _newest(mirror)
+        self._at = _newest(mirror, mirror.checkpoint())
 
     @property
     def ledger_id(self) -> bytes:
@@ -85,18 +89,19 @@ class MirrorProver:
             try:
                 return made(self._at)
             except Missing:
-                newest = _newest(self._mirror)
-                if newest.head.note == self._at.head.note:
+                newest = self._mirror.checkpoint()
+                if newest[0] == self._at.head.note:
                     raise
-                self._at = newest
+                self._at = _newest(self._mirror, newest, self._at.head)
         raise _too_fast(self._mirror)
 
 
-def _newest(mirror: Mirror) -> "_At":
-    note, checkpoint = mirror.checkpoint()
+def _newest(mirror: Mirror, told: tuple[Note, Checkpoint], before: Head | None = None) -> "_At":
+    """At the checkpoint that is told, or a newer one if its state is gone. `before`: the head of an older one."""
+    note, checkpoint = told
     for _ in range(_TRIES):
         try:
-            return _At(mirror, note, checkpoint)
+            return _At(mirror, _head(mirror, note, checkpoint, before))
         except Missing:
             again = mirror.checkpoint()
             if again == (note, checkpoint):
@@ -112,10 +117,9 @@ def _too_fast(mirror: Mirror) -> Problem:
 class _At:
     """A mirror at one checkpoint."""
 
-    def __init__(self, mirror: Mirror, note: Note, checkpoint: Checkpoint) -> None:
-        self._mirror = mirror
-        self.head = _head(mirror, note, checkpoint)
-        self._size, self._index = checkpoint.size, self.head.header.index
+    def __init__(self, mirror: Mirror, head: Head) -> None:
+        self._mirror, self.head = mirror, head
+        self._size, self._index = head.log.log_size, head.header.index
         self._log = TiledTree(mirror, Tree.LOG, self._size)
         self._headers = TiledTree(mirror, Tree.HEADERS, self._index)
 
@@ -149,6 +153,9 @@ class _At:
     def _found(self, beginning: str) -> Iterator[tuple[int, AnyCertificate]]:
         """All certificates whose ids begin so, each once, with their places."""
         start, looked_at = bytes.fromhex(beginning[: len(beginning) // 2 * 2]), 0
+        if self._size > _MOST_ID_FILES * IDS.span:
+            too_many = f"the log of the mirror {self._mirror.where} has {self._size:,} certificates, too many to search"
+            raise Problem(f"{too_many}; name an earlier proof, which tells its place, or a node")
         for part in parts_of(IDS, self._size):
             for index in self._places(part, start):
                 if (looked_at := looked_at + 1) > _MOST_ALIKE:
@@ -199,24 +206,13 @@ class _At:
         return block.header, roots
 
 
-def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint) -> Head:
-    """What all proofs at the checkpoint have in common, as far as one part does not contradict another."""
-    told, path = mirror.state(checkpoint.size), state_path(checkpoint.size)
+def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint, before: Head | None) -> Head:
+    """What all proofs at the checkpoint have in common: first what is small, and whether it was signed."""
+    told = mirror.state(checkpoint.size)
     if told.version != VERSION:
         raise Problem(f"the mirror {mirror.where} is of version {told.version}, {VERSION} is known; update tallystick")
-    mirror.checked(lambda: decode_genesis(told.genesis.encoded))
-    directory, status = (
-        reduce(lambda trie, one: trie.set(*one), every, Trie()) for every in (told.directory, told.status)
-    )
-    for what, expected, found in (
-        ("the checkpoint", checkpoint, Checkpoint(told.genesis.origin, told.log.log_size, told.log.log_root)),
-        ("the state root", told.header.state_root, told.log.hash),
-        ("the hash of its member roots", told.log.members_hash, told.of_members.hash),
-        ("the root of the directory", told.of_members.directory, directory.root()),
-        ("the root of the status", told.of_members.status, status.root()),
-    ):
-        if expected != found:
-            raise mirror.damaged(f"{path} does not lead to {what}")
+    _check_signed(mirror, note, checkpoint, told)
+    directory, status = _tries(mirror, checkpoint, told, before)
     voters = mirror.checked(lambda: last_voters(told.genesis, told.hand_over))
     cosigned = [one for one, _ in voters if note.signed_by(cosigner_key(checkpoint.origin, one))]
     return Head(
@@ -232,3 +228,45 @@ def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint) -> Head:
         status=status,
         cosigners=prove_cosigners(told.genesis, cosigned, directory),
     )
+
+
+def _check_signed(mirror: Mirror, note: Note, checkpoint: Checkpoint, told: MirroredState) -> None:
+    """Raise `DamagedStore` unless members, followed from the genesis that is told, signed the checkpoint (P4 to P7).
+
+    Whether that is the ledger that is trusted, whoever verifies the proof asks.
+    """
+    path, genesis = state_path(checkpoint.size), told.genesis
+    mirror.checked(lambda: decode_genesis(genesis.encoded))
+    for what, expected, found in (
+        ("the checkpoint", checkpoint, Checkpoint(genesis.origin, told.log.log_size, told.log.log_root)),
+        ("the state root", told.header.state_root, told.log.hash),
+        ("the hash of its member roots", told.log.members_hash, told.of_members.hash),
+    ):
+        if expected != found:
+            raise mirror.damaged(f"{path} does not lead to {what}")
+    parts = (told.header, told.votes, told.following, told.hand_over, told.log, told.of_members)
+    try:
+        proven_head(SignedHead(genesis, *parts, note), genesis.ledger_id)
+    except NotProven as failed:
+        raise mirror.damaged(f"its checkpoint is not proven: [{failed.rule.name}] {failed.reason}") from None
+    except Refused as refused:
+        raise mirror.damaged(f"its checkpoint is not proven: {refused}") from None
+
+
+def _tries(mirror: Mirror, checkpoint: Checkpoint, told: MirroredState, before: Head | None) -> tuple[Trie, Trie]:
+    """Directory and status; those that were built before, where the roots are the same."""
+    if before is not None and before.of_members == told.of_members:
+        return before.directory, before.status
+    path, made = state_path(checkpoint.size), list[Trie]()
+    for what, entries, root in (
+        ("directory", told.directory, told.of_members.directory),
+        ("status", told.status, told.of_members.status),
+    ):
+        try:
+            trie = Trie.of(entries)
+        except ValueError:
+            raise mirror.damaged(f"{path} tells the {what} in another order") from None
+        if trie.root() != root:
+            raise mirror.damaged(f"{path} does not lead to the root of the {what}")
+        made.append(trie)
+    return made[0], made[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tallystick.client.blocking import Client
-from tallystick.client.mirror import Mirror, NoMirror, files_at
+from tallystick.client.mirror import Mirror, NoMirror, files_at, shown_url
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.proof_writing import certificate_about
 from tallystick.host.data_folder import DataFolder
@@ -109,4 +109,5 @@ def open_online(where: str, stack: ExitStack) -> ProofSource:
         try:
             return open_mirror(where, stack)
         except NoMirror as no_mirror:
-            raise Problem(f"{where} is no node of this version, and {no_mirror.why}; name a node or a mirror") from None
+            no_node = f"{shown_url(where)} is no node of this version"
+            raise Problem(f"{no_node}, and {no_mirror.why}; name a node or a mirror") from None

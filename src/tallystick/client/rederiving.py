@@ -14,6 +14,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.header import Header
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.merkle import HASH_BYTES, leaf_hash
+from tallystick.ledger.params import MAX_BLOCK_CERTIFICATES
 from tallystick.ledger.roots import LogRoots
 from tallystick.ledger.state import genesis_state
 from tallystick.ledger.tile_rows import TILE_HEIGHT, FullTile, TileRows
@@ -121,7 +122,7 @@ class _DerivedLedger:
         leaves, header = self._leaves(), self._state.header
         blocks = range(self._first, header.index + 1)
         for one in self._blocks():
-            self._add(one, list(islice(leaves, max(0, one.log_size - self._log.rows.size))))
+            self._add(one, list(islice(leaves, self._count_in(one))))
             on_done(self._log.rows.size - self._since)
         if next(leaves, None) is not None:
             raise self._mirror.damaged("its log has certificates of no block")
@@ -132,6 +133,14 @@ class _DerivedLedger:
             advice = "those who countersigned it are to explain that: show it to the ledger's members"
             raise IllegalRecord(f"the log that was signed holds what is not legal: {self._illegal}; {advice}")
         return len(blocks)
+
+    def _count_in(self, one: MirroredHeader) -> int:
+        """How many certificates a block says to have. Raises `DamagedStore` if no block has so many."""
+        count, left = one.log_size - self._log.rows.size, self._state.log.log_size - self._log.rows.size
+        if not 0 <= count <= min(left, MAX_BLOCK_CERTIFICATES):
+            what = f"block {one.header.index} is said to have {count:,} certificates, {left:,} are left in the log"
+            raise self._mirror.damaged(f"{what}, and a block has {MAX_BLOCK_CERTIFICATES:,} at most")
+        return count
 
     def _blocks(self) -> Iterator[MirroredHeader]:
         """From the first on, with the checkpoint's own last."""
@@ -202,6 +211,5 @@ def _items(mirror: Mirror, series: Series, count: int, since: int) -> Iterator[l
     """The items of a series, from one on, a file's at a time; a few files are read at once."""
     parts = parts_of(series, count, since)
     while ahead := list(islice(parts, _PARTS_AT_ONCE)):
-        mirror.fetch(ahead)
-        for part in ahead:
-            yield mirror.items(part)[max(0, since - part.first) :]
+        for part, items in zip(ahead, mirror.items_of_all(ahead), strict=True):
+            yield items[max(0, since - part.first) :]

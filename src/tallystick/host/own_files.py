@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tallystick.problems import DamagedStore, Problem
+from tallystick.problems import DamagedStore, ExitCode, Problem
 from tallystick.storage.sqlite_file import sync_folder
 
 
 class TrustError(Problem):
     """The folder of what is trusted cannot be used as asked."""
+
+
+class ChangedByOthers(TrustError):
+    """Others may have changed what it says about whom is trusted."""
+
+    code, exit_code = "not-trusted", ExitCode.NOT_TRUSTED
 
 
 @contextmanager
@@ -54,7 +60,7 @@ def check_own_folder(path: Path) -> None:
 def _check_own(path: Path, status: os.stat_result, mode: str) -> None:
     if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
         advice = f"make sure that it says what you want, and have it be yours alone: chmod {mode}"
-        raise TrustError(f"{path} may be changed by others, so it says nothing about whom you trust; {advice}")
+        raise ChangedByOthers(f"{path} may be changed by others, so it says nothing about whom you trust; {advice}")
 
 
 def read_own(path: Path, most: int) -> bytes | None:

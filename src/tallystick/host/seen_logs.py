@@ -11,15 +11,30 @@ from msgspec import Meta, Raw, Struct
 from tallystick.host.own_files import TrustError, check_own_folder, explained, locked, read_own, write_whole
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.fields import Milliseconds
+from tallystick.ledger.fields import Index, Milliseconds
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
 from tallystick.ledger.tlog_conflict import TlogConflict, parse_conflict
-from tallystick.problems import DamagedStore
+from tallystick.problems import DamagedStore, ExitCode
 from tallystick.proof.members import Anchor
 from tallystick.storage.sqlite_file import sync_folder
 
 _MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 _FORMAT: Final = 1
+MAX_SMALLER: Final = 16
+
+
+class Smaller(Struct, frozen=True, forbid_unknown_fields=True):
+    """A signed checkpoint that was shown after a larger one: an old copy, or a fork."""
+
+    encoded: Annotated[str, Meta(max_length=MAX_NOTE_BYTES)]
+    """The signed checkpoint, as it came."""
+    anchor: Anchor | None = None
+    """Of a ledger of this program: the checkpoint's block, and who voted in its epoch."""
+
+    @property
+    def note(self) -> Note:
+        """The signed checkpoint."""
+        return parse_note(self.encoded)
 
 
 class SeenLog(Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +45,11 @@ class SeenLog(Struct, frozen=True, forbid_unknown_fields=True):
     """The signed checkpoint, as it came."""
     seen_ms: Milliseconds
     anchor: Anchor | None = None
-    """Of a ledger of this program: the checkpoint's block, and who voted in its epoch."""
+    """Of a ledger of this program: the block up to which it was derived, and who voted in its epoch."""
+    anchored_size: Index | None = None
+    """Of the log after the anchor's block: the checkpoint's, unless it was audited without its ledger since."""
+    smaller: Annotated[tuple[Smaller, ...], Meta(max_length=MAX_SMALLER)] = ()
+    """What was shown since and is to be compared with the next larger log, the oldest first."""
 
     @property
     def note(self) -> Note:
@@ -47,6 +66,12 @@ class _File(Struct, forbid_unknown_fields=True):
     format: int
     sha256: str
     log: Raw
+
+
+class AuditedMeanwhile(TrustError):
+    """Another audit has kept a newer checkpoint since this one began."""
+
+    code, exit_code = "not-in-time", ExitCode.NOT_IN_TIME
 
 
 class SeenLogs:
@@ -80,7 +105,7 @@ class SeenLogs:
         """
         with locked(self._folder):
             if self.get(newer.origin) != before:
-                raise TrustError("another audit of this log has ended meanwhile; run this one again")
+                raise AuditedMeanwhile("another audit of this log has ended meanwhile; run this one again")
             encoded = msgspec.json.encode(newer)
             file = _File(_FORMAT, sha256(encoded).hexdigest(), Raw(encoded))
             self._write(self._folder / _name(newer.origin), msgspec.json.encode(file) + b"\n")

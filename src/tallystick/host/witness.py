@@ -6,7 +6,8 @@ whoever dies in between has cosigned nothing that it does not know of. The file 
 
 import sqlite3
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,8 +18,25 @@ from tallystick.ledger.merkle import EMPTY_ROOT
 from tallystick.ledger.note import KeyType, Note, NoteKey, parse_key
 from tallystick.ledger.tlog_witness import AddCheckpoint, parse_add_checkpoint, witness_cosignature, witness_key
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import BadRequest, DamagedStore, NotThere, Problem, StoreError, StoreFailed
-from tallystick.storage.sqlite_file import check_is_database, explained, make_empty
+from tallystick.problems import (
+    BadRequest,
+    CannotMake,
+    DamagedStore,
+    NoChain,
+    NotThere,
+    Problem,
+    StoreError,
+    StoreFailed,
+)
+from tallystick.storage.sqlite_file import (
+    check_is_database,
+    database_files,
+    explained,
+    make_empty,
+    remove_database,
+    sync,
+    sync_folder,
+)
 
 _FORMAT: Final = 1
 _WAIT_SECONDS: Final = 10.0
@@ -26,11 +44,16 @@ _MAX_LOGS: Final = 10_000
 _SCHEMA: Final = """
 CREATE TABLE witness (name TEXT NOT NULL, public_key BLOB NOT NULL);
 CREATE TABLE logs (origin TEXT PRIMARY KEY, vkey TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL,
-  note TEXT NOT NULL, is_witnessed INTEGER NOT NULL) WITHOUT ROWID;
+  note TEXT NOT NULL, is_witnessed INTEGER NOT NULL, origin_hash TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 """
 _ADD_LOG: Final = """
-INSERT INTO logs VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (origin) DO UPDATE SET is_witnessed = 1
+INSERT INTO logs VALUES (?, ?, ?, ?, ?, 1, ?) ON CONFLICT (origin) DO UPDATE SET is_witnessed = 1
 """
+_COSIGNED: Final = "SELECT note FROM logs WHERE origin_hash = ? AND is_witnessed AND note != ''"
+NEVER_RESTORE: Final = (
+    "never restore witness.db from a copy, for it would cosign what conflicts with what it has cosigned: move it and "
+    "witness.key away, and make a witness of another name with: tallystick witness new NAME"
+)
 
 
 class UnknownLog(NotThere):
@@ -70,24 +93,44 @@ class WitnessedLog(NamedTuple):
 
 
 def create_witness(path: Path, name: str, public_key: bytes) -> None:
-    """Make the file of a witness that has cosigned nothing. Raises `Problem`, `Refused` (P1 for its name)."""
+    """Make the file of a witness that has cosigned nothing, whole or not at all.
+
+    Raises `Problem`, `Refused` (P1 for its name).
+    """
     parse_key(witness_key(name, public_key).text)
-    make_empty(path)
-    path.chmod(0o600)
-    with explained(path), closing(_connect(path)) as connection:
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT")
-        connection.execute("INSERT INTO witness VALUES (?, ?)", (name, public_key))
+    unfinished = path.with_name(path.name + ".unfinished")
+    if database_files(path):
+        raise CannotMake(f"{path} exists already; move it away")
+    remove_database(unfinished)
+    make_empty(unfinished)
+    try:
+        unfinished.chmod(0o600)
+        with explained(path), closing(_connect(unfinished)) as connection:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT")
+            connection.execute("INSERT INTO witness VALUES (?, ?)", (name, public_key))
+        sync(unfinished)
+        unfinished.replace(path)
+        sync_folder(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error.strerror}; make room, and run this again") from None
+    finally:
+        with suppress(StoreError):
+            remove_database(unfinished)
 
 
 class Witness:
-    """The file of a witness, open for any thread: one request after the other. Raises `StoreError`."""
+    """The file of a witness, open for any thread: one request after the other.
+
+    After a commit of unknown outcome it answers nothing more. Raises `StoreError`.
+    """
 
     def __init__(self, path: Path) -> None:
-        check_is_database(path)
+        with _explained(path):
+            check_is_database(path)
         self.path = path
         self._lock = threading.Lock()
         self._failed: StoreFailed | None = None
-        with explained(path):
+        with _explained(path):
             self._connection = _connect(path)
         try:
             ((version,),) = self._select("PRAGMA user_version")
@@ -100,7 +143,8 @@ class Witness:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
     @property
     def key(self) -> NoteKey:
@@ -109,7 +153,15 @@ class Witness:
 
     def logs(self) -> list[WitnessedLog]:
         """All that are witnessed, by origin."""
-        return [self._log(row) for row in self._select("SELECT * FROM logs WHERE is_witnessed ORDER BY origin")]
+        with self._alone():
+            rows = self._select("SELECT * FROM logs WHERE is_witnessed ORDER BY origin")
+        return [self._log(row) for row in rows]
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it never knew a log, and so has cosigned nothing."""
+        with self._alone():
+            return not self._select("SELECT 1 FROM logs LIMIT 1")
 
     def add_log(self, vkey: str) -> NoteKey:
         """Witness a log from now on: its origin is the name of its key. One that was removed goes on where it was.
@@ -119,13 +171,13 @@ class Witness:
         key = parse_key(vkey)
         if key.type != KeyType.LOG:
             raise BadRequest("a log is witnessed by the key that it signs by, of type 0x01 (Ed25519)")
-        known = {row[0]: self._log(row).key for row in self._select("SELECT * FROM logs")}
-        if known.get(key.name, key) != key:
-            raise BadRequest(f"{key.name} is known already, by another key: a log has one; ask its operator")
-        if key.name not in known and len(known) >= _MAX_LOGS:
-            raise BadRequest(f"{_MAX_LOGS:,} logs are known, removed ones too, the most there can be")
-        with self._lock, explained(self.path):
-            row = (key.name, key.text, 0, EMPTY_ROOT, "")
+        with self._transaction():
+            known = {row[0]: self._log(row).key for row in self._select("SELECT * FROM logs")}
+            if known.get(key.name, key) != key:
+                raise BadRequest(f"{key.name} is known already, by another key: a log has one; ask its operator")
+            if key.name not in known and len(known) >= _MAX_LOGS:
+                raise BadRequest(f"{_MAX_LOGS:,} logs are known, removed ones too, the most there can be")
+            row = (key.name, key.text, 0, EMPTY_ROOT, "", sha256(key.name.encode()).hexdigest())
             self._connection.execute(_ADD_LOG, row)
         return key
 
@@ -133,15 +185,16 @@ class Witness:
         """Witness a log no more. What was cosigned of it is kept, so that it is not forgotten. Raises `UnknownLog`."""
         if all(one.key.name != origin for one in self.logs()):
             raise UnknownLog(f"no log {origin} is witnessed here; tallystick witness show has them all")
-        with self._lock, explained(self.path):
+        with self._transaction():
             self._connection.execute("UPDATE logs SET is_witnessed = 0 WHERE origin = ?", (origin,))
 
     def checkpoint(self, origin_hash: str) -> str:
         """The latest that was cosigned of the log whose origin has this SHA-256 (hex). Raises `UnknownLog`."""
-        for origin, note in self._select("SELECT origin, note FROM logs WHERE is_witnessed AND note != ''"):
-            if sha256(origin.encode()).hexdigest() == origin_hash:
-                return str(note)
-        raise UnknownLog("no checkpoint of a log with this origin was cosigned here")
+        with self._alone():
+            found = self._select(_COSIGNED, (origin_hash,))
+        if not found:
+            raise UnknownLog("no checkpoint of a log with this origin was cosigned here")
+        return str(found[0][0])
 
     def add_checkpoint(self, body: bytes, wallet: Wallet, now_s: int) -> str:
         """Cosign what a log asks for: the line of the cosignature, with its end.
@@ -152,30 +205,46 @@ class Witness:
             asked = parse_add_checkpoint(body)
         except Refused as refused:
             raise BadRequest(str(refused)) from None
+        with self._transaction():
+            key, (origin, size, root) = self._check(asked).key, asked.checkpoint
+            line = witness_cosignature(wallet, self.name, asked.note.text, now_s)
+            kept = Note(asked.note.text, (key.signature(asked.note.signed_by(key)[0]), line))
+            row = (size, root, kept.encoded, origin)
+            self._connection.execute("UPDATE logs SET size = ?, root = ?, note = ? WHERE origin = ?", row)
+        return line.line + "\n"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time: within a transaction the connection reads what is not committed yet."""
         with self._lock:
             if self._failed is not None:
                 raise self._failed
             try:
-                return self._cosign(asked, wallet, now_s)
+                with _explained(self.path):
+                    yield
             except StoreFailed as failed:
                 self._failed = failed
                 raise
 
-    def _cosign(self, asked: AddCheckpoint, wallet: Wallet, now_s: int) -> str:
-        with explained(self.path):
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """What happens inside is on the disk afterwards, or nothing has changed; `StoreFailed`: nobody knows which."""
+        with self._alone():
             self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._commit()
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def _commit(self) -> None:
         try:
-            key, (origin, size, root) = self._check(asked).key, asked.checkpoint
-            line = witness_cosignature(wallet, self.name, asked.note.text, now_s)
-            kept = Note(asked.note.text, (key.signature(asked.note.signed_by(key)[0]), line))
-            with explained(self.path):
-                row = (size, root, kept.encoded, origin)
-                self._connection.execute("UPDATE logs SET size = ?, root = ?, note = ? WHERE origin = ?", row)
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        return line.line + "\n"
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            advice = "end this process, and start again from what is there"
+            reason = f"whether {self.path} kept the last change is not known ({error})"
+            raise StoreFailed(f"{reason}; {advice}") from None
 
     def _check(self, asked: AddCheckpoint) -> WitnessedLog:
         """The log that the checkpoint is of, if it may be cosigned."""
@@ -200,16 +269,28 @@ class Witness:
             raise UnknownLog("this log is not witnessed here; ask the witness's operator to add it by its key")
         return self._log(rows[0])
 
-    def _log(self, row: tuple[str, str, int, bytes, str, int]) -> WitnessedLog:
+    def _log(self, row: tuple[Any, ...]) -> WitnessedLog:
         origin, vkey, size, root, *_ = row
         try:
             return WitnessedLog(parse_key(vkey), Checkpoint(origin, size, root))
         except Refused as refused:
-            raise DamagedStore(f"{self.path} was altered: {refused}; do not witness with it any more") from None
+            raise DamagedStore(f"{self.path} was altered: {refused}; {NEVER_RESTORE}") from None
 
     def _select(self, sql: str, values: tuple[str, ...] = ()) -> list[Any]:
-        with explained(self.path):
+        with _explained(self.path):
             return self._connection.execute(sql, values).fetchall()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """As any other database; but a backup is of no use to a witness."""
+    try:
+        with explained(path):
+            yield
+    except (DamagedStore, NoChain) as problem:
+        if NEVER_RESTORE in str(problem):
+            raise
+        raise DamagedStore(f"{path} is damaged, or no database; {NEVER_RESTORE}") from None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -4,6 +4,7 @@ Files are written under another name, and renamed. The checkpoint comes last, wh
 to its roots. What is cut off before that leaves files that nobody is told of; the next run writes them anew.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.merkle import HASH_BYTES
 from tallystick.ledger.note import MAX_NOTE_BYTES, parse_note
 from tallystick.ledger.trie import Trie
 from tallystick.problems import CannotMake, DamagedStore, DataInUse
@@ -37,7 +39,16 @@ _MOST_WAITING: Final = 64
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 """For the user of a web server."""
 _UNFINISHED: Final = ".tallystick-unfinished"
+_LEDGER: Final = ".tallystick-ledger"
+"""Whose mirror it is (the id of the ledger): the first file, so that what was cut off is taken for no other's."""
 _OWN: Final = frozenset({"tile", "tallystick", CHECKPOINT_PATH, _UNFINISHED})
+
+
+_ROOM, _MAY_NOT = "make room", "have the folder be one that you may write to, or name another"
+_ADVICE: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _MAY_NOT),
+}
 
 
 class Published(NamedTuple):
@@ -67,15 +78,26 @@ class _Writer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = count()
+        self._real = folder.resolve()
+        self.folders = set[Path]()
+        """In which all files stand that were put, those that stood there already, too."""
         self.written: list[tuple[Path, int]] = []
         """Where, and how many bytes."""
 
     def put(self, path: str, data: bytes) -> None:
         """Put a file there, on the disk before it has its name, unless it stands there already."""
         target = self._folder / path
+        if target.parent not in self.folders:
+            _check_inside(target.parent, self._real)
+            self.folders.add(target.parent)
         with suppress(OSError):
             if target.stat().st_size == len(data) and target.read_bytes() == data:
                 return
+        self.put_whole(target, data)
+        self.written.append((target, len(data)))
+
+    def put_whole(self, target: Path, data: bytes) -> None:
+        """Put a file there, in place of one that may be there."""
         unfinished = self._folder / _UNFINISHED / str(next(self._numbers))
         with unfinished.open("wb") as stream:
             stream.write(data)
@@ -87,7 +109,6 @@ class _Writer:
         except FileNotFoundError:
             _make_folder(target.parent)
             unfinished.replace(target)
-        self.written.append((target, len(data)))
 
     @contextmanager
     def putting(self) -> Iterator[Callable[[str, bytes], None]]:
@@ -111,6 +132,16 @@ def _make_folder(folder: Path) -> None:
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         folder.chmod(_FOLDER_MODE)
+
+
+def _check_inside(folder: Path, mirror: Path) -> None:
+    """Raise `CannotMake` if a link leads out of the mirror."""
+    try:
+        is_inside = folder.resolve().is_relative_to(mirror)
+    except (OSError, RuntimeError):  # links in a circle
+        is_inside = False
+    if not is_inside:
+        raise CannotMake(f"{folder} leads out of the mirror, and nothing is written there; remove that link")
 
 
 class MirrorFolder:
@@ -159,15 +190,17 @@ class MirrorFolder:
         with self._explained():
             self._clear()
             (self.folder / _UNFINISHED).mkdir()
+            self._claim()
             if before is not None and before.state is not None and before.checkpoint == head.checkpoint:
                 head = head._replace(state=before.state)  # of an earlier block, maybe, with the same log
             else:
                 self._grow(before, head, state, on_done)
             if before is None or before.note != note:
                 self._switch(note)
-            if before is not None and before.checkpoint != head.checkpoint:
-                self._retire(before, head)
-            self._tidy(head)
+            with suppress(OSError):  # it is published: what is left over goes another time
+                if before is not None and before.checkpoint != head.checkpoint:
+                    self._retire(before, head)
+                self._tidy(head)
         start = before.checkpoint.size if before is not None else 0
         sizes = [size for _, size in self._writer.written]
         return Published(head.checkpoint, head.checkpoint.size - start, len(sizes), sum(sizes))
@@ -203,10 +236,28 @@ class MirrorFolder:
         self._tries[name] = now, trie
         return trie.root()
 
+    def _claim(self) -> None:
+        """Have it say whose mirror it is, on the disk, before anything else is in it."""
+        if self._claimed() is None:
+            self._writer.put_whole(self.folder / _LEDGER, self._store.genesis.ledger_id.hex().encode())
+            sync(self.folder)
+
+    def _claimed(self) -> str | None:
+        """The id of the ledger whose mirror it is."""
+        with suppress(FileNotFoundError), (self.folder / _LEDGER).open("rb") as stream:
+            return stream.read(2 * HASH_BYTES).decode(errors="replace")
+        return None
+
     def _published(self) -> _Head | None:
-        """What the folder holds. Raises `CannotMake` if that is no mirror."""
+        """What the folder holds. Raises `CannotMake` if that is no mirror of this ledger."""
         with self._explained():
-            others = {one.name for one in self.folder.iterdir() if not one.name.startswith(".")} - _OWN
+            found = {one.name for one in self.folder.iterdir() if not one.name.startswith(".")}
+            claimed = self._claimed()
+            for one in found & _OWN:
+                _check_inside(self.folder / one, self.folder.resolve())
+        if claimed not in (None, self._store.genesis.ledger_id.hex()):
+            raise CannotMake(f"{self.folder} is a mirror of another ledger, as {_LEDGER} says; name another folder")
+        others = found if claimed is None else found - _OWN
         try:
             with (self.folder / CHECKPOINT_PATH).open("rb") as stream:
                 note = stream.read(MAX_NOTE_BYTES + 1).decode()
@@ -275,7 +326,7 @@ class MirrorFolder:
     def _switch(self, note: str) -> None:
         """Have on the disk all that was written, and the names of it; then tell of it."""
         folders = {self.folder}
-        for folder in {one.parent for one, _ in self._writer.written}:
+        for folder in self._writer.folders:
             folders.update([folder, *folder.parents[: len(folder.relative_to(self.folder).parts)]])
         for folder in folders:
             sync(folder)
@@ -326,4 +377,5 @@ class MirrorFolder:
             yield
         except OSError as error:
             reason = f"{error.filename or self.folder} cannot be written: {error.strerror or error}"
-            raise CannotMake(f"{reason}; what was published before stands: make room, and run this again") from None
+            advice = _ADVICE.get(error.errno or 0, "check the folder and its disk")
+            raise CannotMake(f"{reason}; what was published before stands: {advice}, and run this again") from None
