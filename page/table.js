@@ -57,10 +57,10 @@ function bodyOf(one, nowMs, state, cardOf) {
   };
   const opener = element("button", { type: "button", class: "opener", "aria-expanded": "false", "aria-controls": id,
     click: () => { state.open[state.open.has(one.key) ? "delete" : "add"](one.key); show(state.open.has(one.key)); } }, cells.File);
-  const sign = one.verdict.failure === null ? "verified" : "failed";
+  const sign = { verified: "verified", certified_part: "part" }[one.verdict.result] ?? "failed";
   const row = element("tr", { class: `line is-${sign}`, "data-result": one.verdict.result },
     element("th", { scope: "row" }, opener),
-    element("td", { "data-title": "Verdict" }, element("span", { class: "verdict" }, icon(sign), cells.Verdict)),
+    element("td", { "data-title": "Verdict" }, element("span", { class: "verdict" }, icon(sign === "part" ? "warning" : sign), cells.Verdict)),
     ...COLUMNS.slice(2).map((title) => element("td", { "data-title": title, class: cells[title] ? "" : "empty" }, cells[title])));
   show(state.open.has(one.key));
   return { one, body: element("tbody", {}, row, more) };
