@@ -75,6 +75,7 @@ export async function described(file, onRead) {
 export function unreadable(file) {
   return {
     name: file.name, path: null, sha256: null, size_bytes: null, proof: null, exit_code: 2, result: "unreadable",
+    is_attached: false, time_stamp: null,
     online: null, claims: null, proven: null,
     failure: {
       rule: null, step: "reading the file", reason: `${file.name} cannot be read: it is a folder, or was changed or removed meanwhile`,

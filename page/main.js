@@ -31,7 +31,7 @@ let files = [];
 const chosen = new Map(); // by document, the proof that the user chose, or that names its hash
 const facts = new Map(); // by document, its size and SHA-256, or null if it cannot be read
 const carried = new Map(); // by PDF, the proof that it carries; the facts are of the PDF as it was, then
-const mirrors = new Mirrors();
+const mirrors = new Mirrors((name) => judgeAnew(`The mirror ${name} is not used any more.`));
 let judged = new Map(); // by the files of an item, what was found
 let asked = NOTHING_ASKED;
 let nowMs = 0;
@@ -48,24 +48,32 @@ function add(list) {
 
 /** Take in folders: mirrors, or documents and proofs in any folder of theirs. */
 async function addFolders(folders) {
-  if (folders.length) announce("Reading folders…");
+  if (folders.length === 0) return;
+  announce("Reading folders…");
+  const added = [];
   let hasMirrors = false;
   for (const folder of folders) {
     try {
-      if ((await folder.fileAt("checkpoint")) === null) add(await folder.files(MOST_FILES));
+      if ((await folder.fileAt("checkpoint")) === null) added.push(...(await folder.files(MOST_FILES)));
       else hasMirrors = (await mirrors.add(folder)) || hasMirrors;
     } catch {
-      mirrors.problems.push(`${folder.name} cannot be read: it was changed or removed meanwhile; choose it again.`);
+      mirrors.unread(folder);
     }
   }
+  add(added);
   if (hasMirrors) judgeAnew("A mirror is used.");
-  else if (mirrors.problems.length || files.length === 0) showAll();
+  else if (files.length === 0) showNothing();
+}
+
+function showNothing() {
+  showAll();
+  announce("Nothing was found that can be verified.");
 }
 
 /** The folder that was chosen as a mirror. */
 async function useMirror(list) {
-  if (await mirrors.add(chosenFolder(list))) judgeAnew("A mirror is used.");
-  else showAll();
+  const isUsed = await mirrors.add(chosenFolder(list));
+  judgeAnew(isUsed ? "A mirror is used." : "It is not used as a mirror.");
 }
 
 function isSame(one, two) {
@@ -196,8 +204,12 @@ function numberOf(one) {
 function judgeAnew(said) {
   judged = new Map();
   panel.show();
-  if (files.length) verifyAll().then(() => announce(`${said} ${byId("status").textContent}`));
-  else announce(said);
+  if (files.length) {
+    verifyAll().then(() => announce(`${said} ${byId("status").textContent}`));
+  } else {
+    showAll();
+    announce(said);
+  }
 }
 
 /** Whether the newest proof of an imported ledger holds under its id; what it shows is kept then. */

@@ -5,11 +5,14 @@ import { MirrorProblem, MirrorProver } from "./mirror.js";
 import { claimedLedger } from "./proof/judge.js";
 import { many } from "./words.js";
 
+const MOST_PROBLEMS = 8;
 const ORIGIN_OF_LEDGER = /^.{1,200}\/([0-9a-f]{64})$/s;
 
 /** Mirrors by the ledger that each says to be of; nothing of them is believed. */
 export class Mirrors {
-  constructor() {
+  /** `onRemoved` is told the name of a mirror that the user wants no more. */
+  constructor(onRemoved) {
+    this.onRemoved = onRemoved;
     this.clear();
   }
 
@@ -29,9 +32,14 @@ export class Mirrors {
       return true;
     } catch (error) {
       if (!(error instanceof MirrorProblem)) throw error;
-      this.problems = [...this.problems.slice(-7), `${folder.name} is not used: ${error.message}.`];
+      this.#tell(`${folder.name} is not used: ${error.message}.`);
       return false;
     }
+  }
+
+  /** A folder failed to be read. */
+  unread(folder) {
+    this.#tell(`${folder.name} cannot be read: it was changed or removed meanwhile; choose it again.`);
   }
 
   /** The mirror of the ledger that a proof says to be of; `null`: there is none. */
@@ -40,19 +48,29 @@ export class Mirrors {
     return claimed && (this.byLedger.get(claimed.ledgerId) ?? null);
   }
 
-  /** What is used, and what is not, as elements; `used` are names of ledgers of the proofs at hand. */
+  /** What is used, and what is not, as elements; `ledgersAtHand` are the ids of those of the proofs at hand. */
   told(ledgersAtHand) {
     const used = [...this.byLedger].map(([ledgerId, { name, origin, size }]) => {
       const isNeeded = ledgersAtHand.has(ledgerId);
       const what = isNeeded ? "newer proofs come from it" : "no proof here is of its ledger";
-      return note("", "file", `Mirror ${name}, which says that it has ${many(size, "certificate")} of ${origin}: ${what}.`);
+      const remove = () => {
+        this.byLedger.delete(ledgerId);
+        this.onRemoved(name);
+      };
+      const text = `Mirror ${name}, which says that it has ${many(size, "certificate")} of ${origin}: ${what}.`;
+      return note("", "file", text, element("button", { type: "button", class: "button small", click: remove }, "Do not use it", element("span", { class: "hidden" }, `: mirror ${name}`)));
     });
     return [...used, ...this.problems.map((text) => note("warning", "warning", text))];
   }
+
+  #tell(problem) {
+    this.problems = [...this.problems.slice(1 - MOST_PROBLEMS), problem];
+  }
 }
 
-function note(kind, sign, text) {
-  return element("p", { class: `note ${kind}`, "data-mirror": true }, icon(sign), element("span", {}, text));
+function note(kind, sign, text, button = null) {
+  const told = [element("p", {}, text), button && element("p", { class: "row" }, button)];
+  return element("div", { class: `note ${kind}`, "data-mirror": true }, icon(sign), element("div", {}, ...told));
 }
 
 /** A file of a mirror, which is not read if it is longer than it may be. */

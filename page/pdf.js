@@ -58,7 +58,7 @@ export function changedPdf(name, fact, carried) {
   const taken = carried.proof === null
     ? "" : `, or take out of it what was there before the proof, and verify that: head -c ${fact.size_bytes} FILE`;
   return {
-    name, path: null, sha256: fact.sha256, size_bytes: fact.size_bytes, proof: null, is_attached: true, ...OTHER_DOCUMENT,
+    name, path: null, sha256: fact.sha256, size_bytes: fact.size_bytes, proof: null, is_attached: true, time_stamp: null, ...OTHER_DOCUMENT,
     online: null, claims: claimsOf(carried), proven: null,
     failure: { ...STEP, reason: carried.changed, expected: null, found: null, advice: ASK_ANEW + taken },
   };

@@ -83,6 +83,28 @@ def test_what_was_decided_since_counts(browser: Browser, diploma: Certified) -> 
     checked(page)
 
 
+def test_a_mirror_waits_for_proofs_of_its_ledger_and_can_be_put_away(browser: Browser, diploma: Certified) -> None:
+    page = opened(browser)
+    trust(page, diploma.ledger_id)
+    diploma.go_on()
+    drop_folder(page, diploma.mirror())
+    page.wait_for_selector("text=no proof here is of its ledger")
+    give(page, *diploma.given)
+    assert lines(page)[-1] == "  proof        a newer one, from the mirror mirror"
+    page.get_by_role("button", name="Do not use it").click()
+    page.wait_for_selector("text=The mirror mirror is not used any more. diploma.pdf: verified.")
+    assert lines(page)[-1] == "  proof        diploma.pdf.tlog-proof"
+    checked(page)
+
+
+def test_an_empty_folder_is_said(browser: Browser, tmp_path: Path) -> None:
+    page = opened(browser)
+    (tmp_path / "papers").mkdir()
+    drop_folder(page, tmp_path / "papers")
+    page.wait_for_selector("text=Nothing was found that can be verified.")
+    checked(page)
+
+
 def test_an_older_mirror_replaces_nothing(browser: Browser, diploma: Certified) -> None:
     folder = diploma.mirror(diploma.at_older)
     diploma.go_on(is_revoked=True)
@@ -155,6 +177,18 @@ def test_a_mirror_of_another_ledger_renews_nothing_here(browser: Browser, diplom
     use(page, folder, is_dropped=True)
     page.wait_for_selector("[data-result=not_fresh]")
     assert "does not lead to the checkpoint" in lines(page)[0]
+    checked(page)
+
+
+def test_a_mirror_of_another_history_is_refused_and_kept(browser: Browser, diploma: Certified, tmp_path: Path) -> None:
+    page = with_diploma(browser, diploma)
+    fork = ProvenLedger(tmp_path / "fork.db", diploma.ledger.genesis)
+    fork.forge(diploma.statement, fork.scribe.statement())
+    write_mirror(fork, fork.countersigned(), tmp_path / "fork")
+    use(page, tmp_path / "fork", is_dropped=True)
+    page.wait_for_selector("[data-result=not_proven]")
+    assert "kept in this browser, under Trusted ledgers" in lines(page)[2]
+    assert "Other histories that were seen" in page.inner_text("#conflicts")
     checked(page)
 
 
