@@ -27,6 +27,7 @@ class Certified(NamedTuple):
     older: ProofFiles
     at_older: Countersigned
     folder: Path
+    pdf: bytes
 
     @property
     def ledger_id(self) -> str:
@@ -35,7 +36,7 @@ class Certified(NamedTuple):
     @property
     def given(self) -> list[Any]:
         """The PDF and its older proof, beside it."""
-        return [file("diploma.pdf", PDF), file("diploma.pdf.tlog-proof", self.older.proof.encode())]
+        return [file("diploma.pdf", self.pdf), file("diploma.pdf.tlog-proof", self.older.proof.encode())]
 
     def mirror(self, at: Countersigned | None = None) -> Path:
         write_mirror(self.ledger, at or self.ledger.countersigned(), self.folder / "mirror")
@@ -51,13 +52,13 @@ class Certified(NamedTuple):
         self.ledger.forge(said)
 
 
-def certified(folder: Path) -> Certified:
-    (folder / "diploma.pdf").write_bytes(PDF)
+def certified(folder: Path, pdf: bytes = PDF) -> Certified:
+    (folder / "diploma.pdf").write_bytes(pdf)
     ledger = ProvenLedger(folder / "chain.db", short_epochs(4))
     statement, payload = ledger.about(describe_file(folder / "diploma.pdf"))
     ledger.forge(statement, payloads=[payload])
     at = ledger.countersigned()
-    return Certified(ledger, statement, ledger.prove(statement, at), at, folder)
+    return Certified(ledger, statement, ledger.prove(statement, at), at, folder, pdf)
 
 
 def attached(proof: ProofFiles, pdf: bytes = PDF) -> bytes:

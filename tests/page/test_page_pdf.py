@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from tests.page.chromium import checked, document, file, give, lines, opened, proof, trust
 from tests.page.ledgers import PDF, Certified, attached, certified
+from tests.pdfs import by_hand
 
 from tallystick.proof.pdf_revision import find_mark
 
@@ -106,6 +107,17 @@ def test_a_mark_at_another_place_is_told(browser: Browser, diploma: Certified) -
         assert lines(page)[1] == "  check        P16, nothing but its proof follows the PDF"
         assert page.get_by_role("button", name="Save the certified PDF").count() == 0
         page.click("#clear")
+    checked(page)
+
+
+@pytest.mark.parametrize("before_end", [1, 20, 90])
+def test_a_mark_across_the_end_of_a_piece_is_found(browser: Browser, tmp_path: Path, before_end: int) -> None:
+    lacking = (4 << 20) - before_end - len(by_hand(more={4: b"(%b)" % (b" " * (4 << 20))}))
+    diploma = certified(tmp_path, by_hand(more={4: b"(%b)" % (b" " * ((4 << 20) + lacking))}))
+    assert len(diploma.pdf) == (4 << 20) - before_end
+    page = trusting(browser, diploma)
+    give(page, file("diploma.pdf", attached(diploma.older, diploma.pdf)))
+    assert page.get_attribute(".card", "data-result") == "certified_part"
     checked(page)
 
 
