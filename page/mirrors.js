@@ -52,7 +52,7 @@ export class Mirrors {
   told(ledgersAtHand) {
     const used = [...this.byLedger].map(([ledgerId, { name, origin, size }]) => {
       const isNeeded = ledgersAtHand.has(ledgerId);
-      const what = isNeeded ? "newer proofs come from it" : "no proof here is of its ledger";
+      const what = isNeeded ? "newer proofs are asked of it" : "no proof here is of its ledger";
       const remove = () => {
         this.byLedger.delete(ledgerId);
         this.onRemoved(name);

@@ -62,7 +62,7 @@ def test_a_mirror_renews_a_proof_as_python_does(browser: Browser, diploma: Certi
     assert lines(page)[-1] == "  proof        a newer one, from the mirror mirror"
     origin = diploma.ledger.genesis.origin
     assert f"Mirror mirror, which says that it has 2 certificates of {origin}" in page.inner_text("#waiting")
-    assert "newer proofs come from it" in page.inner_text("#waiting")
+    assert "newer proofs are asked of it" in page.inner_text("#waiting")
     with page.expect_download() as download:
         page.click("text=Save the newer proof")
     assert download.value.suggested_filename == "diploma.pdf.tlog-proof"
