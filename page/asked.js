@@ -22,7 +22,10 @@ export function readTime(text) {
   if (/^\d{1,15}$/.test(entered)) return Number(entered);
   const isDay = entered.length === 10;
   const isZoned = /(?:Z|[+-]\d\d:\d\d)$/.test(entered.slice(10));
-  const ms = TIME.test(entered) ? Date.parse(entered.replace(" ", "T") + (isDay ? "T00:00Z" : isZoned ? "" : "Z")) : NaN;
-  if (Number.isNaN(ms)) throw new NotUnderstood(`“${text}” is no time: a day, or a day and a time, as 2027-06-30T12:00.`);
+  const ms = TIME.test(entered)
+    ? Date.parse(entered.replace(" ", "T") + (isDay ? "T00:00Z" : isZoned ? "" : "Z"))
+    : NaN;
+  if (Number.isNaN(ms))
+    throw new NotUnderstood(`“${text}” is no time: a day, or a day and a time, as 2027-06-30T12:00.`);
   return Math.max(0, ms);
 }

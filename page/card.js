@@ -26,12 +26,19 @@ export function card(one, nowMs, more, buttons, headingId) {
       "header",
       { class: "card-head" },
       element("p", { class: "badge" }, icon(sign === "part" ? "warning" : sign), badge),
-      element("h3", { id: headingId, tabindex: "-1" }, element("span", { class: "file" }, one.name), withParts(said.headline)),
+      element(
+        "h3",
+        { id: headingId, tabindex: "-1" },
+        element("span", { class: "file" }, one.name),
+        withParts(said.headline),
+      ),
     ),
     failureOf(one, said),
     ...more,
     said.proven.length && one.failure !== null ? element("p", { class: "lead" }, leadOf(one)) : null,
-    ...said.warnings.map((text) => element("p", { class: "note warning", "data-warning": true }, icon("warning"), element("span", {}, text))),
+    ...said.warnings.map((text) =>
+      element("p", { class: "note warning", "data-warning": true }, icon("warning"), element("span", {}, text)),
+    ),
     said.proven.length ? provenOf(one, said.proven) : null,
     said.claims.length ? claimsOf(said.claims) : null,
     element("p", { class: "card-actions" }, ...buttons),
@@ -40,7 +47,9 @@ export function card(one, nowMs, more, buttons, headingId) {
 
 /** Labels and texts as a list; 64 digits and times stand out. */
 export function fields(pairs, attributes = {}) {
-  const rows = pairs.map(([label, text]) => element("div", {}, element("dt", {}, label), element("dd", {}, ...withParts(text))));
+  const rows = pairs.map(([label, text]) =>
+    element("div", {}, element("dt", {}, label), element("dd", {}, ...withParts(text))),
+  );
   return element("dl", attributes, ...rows);
 }
 
@@ -48,17 +57,25 @@ export function fields(pairs, attributes = {}) {
 export function grouped(pairs, heading) {
   return GROUPS.map(([title, labels]) => [title, pairs.filter(([label]) => labels.includes(label))])
     .filter(([, found]) => found.length)
-    .map(([title, found]) => element("section", { class: "group" }, element(heading, {}, title), fields(found, { "data-told": true })));
+    .map(([title, found]) =>
+      element("section", { class: "group" }, element(heading, {}, title), fields(found, { "data-told": true })),
+    );
 }
 
 function failureOf(one, said) {
   if (one.failure === null) return null;
   const { expected, found } = one.failure;
-  const compared = [["expected", expected], ["found", found]].filter(([, text]) => text !== null);
+  const compared = [
+    ["expected", expected],
+    ["found", found],
+  ].filter(([, text]) => text !== null);
   return element(
     "div",
     { class: "failure" },
-    fields([["check", said.check]].filter(([, text]) => text), { "data-told": true }),
+    fields(
+      [["check", said.check]].filter(([, text]) => text),
+      { "data-told": true },
+    ),
     compared.length ? fields(compared, { class: "compared" }) : null,
     fields([["do next", said.advice]], { "data-told": true, class: "next" }),
   );
@@ -72,7 +89,12 @@ function provenOf(one, pairs) {
 }
 
 function claimsOf(pairs) {
-  return element("section", { class: "claims" }, element("h4", {}, CLAIMS_ARE_NOT_VERIFIED), fields(pairs, { "data-told": true }));
+  return element(
+    "section",
+    { class: "claims" },
+    element("h4", {}, CLAIMS_ARE_NOT_VERIFIED),
+    fields(pairs, { "data-told": true }),
+  );
 }
 
 /** The stake as a stick, cut by who countersigned; a line marks the 2/3 that have to be passed. */
@@ -95,8 +117,11 @@ function tally(proven) {
 }
 
 function withParts(text) {
-  return text.split(PARTS).filter((part) => part).map((part) => {
-    if (!PARTS.test(part)) return part;
-    return part.length === 64 ? element("code", {}, part) : element("time", {}, part);
-  });
+  return text
+    .split(PARTS)
+    .filter((part) => part)
+    .map((part) => {
+      if (!PARTS.test(part)) return part;
+      return part.length === 64 ? element("code", {}, part) : element("time", {}, part);
+    });
 }

@@ -1,4 +1,4 @@
-// Elements, and text in them: every string that is shown passes here, and with it the gate of text.js. Nothing is markup.
+// Elements, and text in them: every string that is shown passes here, and the gate of text.js. Nothing is markup.
 
 import { printable } from "./text.js";
 
@@ -40,9 +40,15 @@ function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") made.addEventListener(name, value);
     else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null) made.setAttribute(name, typeof value === "string" ? printable(value) : String(value));
+    else if (value !== false && value !== null)
+      made.setAttribute(name, typeof value === "string" ? printable(value) : String(value));
   }
-  made.append(...children.flat().filter((one) => one !== null && one !== undefined).map(node));
+  made.append(
+    ...children
+      .flat()
+      .filter((one) => one !== null && one !== undefined)
+      .map(node),
+  );
   return made;
 }
 

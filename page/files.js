@@ -42,9 +42,13 @@ export function paired(files, chosen = new Map(), carried = new Map()) {
 
 function itemOf(document, proof, named) {
   const base = proof && pathOf(proof).slice(0, -PROOF.length);
-  const beside = (end) => (proof ? named.get(base + end) ?? null : null);
+  const beside = (end) => (proof ? (named.get(base + end) ?? null) : null);
   return {
-    document, proof: proof ?? null, members: beside(MEMBERS), payload: beside(PAYLOAD), timeStamp: beside(TIME_STAMP),
+    document,
+    proof: proof ?? null,
+    members: beside(MEMBERS),
+    payload: beside(PAYLOAD),
+    timeStamp: beside(TIME_STAMP),
     inside: null,
   };
 }
@@ -74,12 +78,25 @@ export async function described(file, onRead) {
 /** Of a file that cannot be read, as of any other: what stands in the way. */
 export function unreadable(file) {
   return {
-    name: file.name, path: null, sha256: null, size_bytes: null, proof: null, exit_code: 2, result: "unreadable",
-    is_attached: false, time_stamp: null,
-    online: null, claims: null, proven: null,
+    name: file.name,
+    path: null,
+    sha256: null,
+    size_bytes: null,
+    proof: null,
+    exit_code: 2,
+    result: "unreadable",
+    is_attached: false,
+    time_stamp: null,
+    online: null,
+    claims: null,
+    proven: null,
     failure: {
-      rule: null, step: "reading the file", reason: `${file.name} cannot be read: it is a folder, or was changed or removed meanwhile`,
-      expected: null, found: null, advice: "choose a file that can be read; of a folder, the files in it",
+      rule: null,
+      step: "reading the file",
+      reason: `${file.name} cannot be read: it is a folder, or was changed or removed meanwhile`,
+      expected: null,
+      found: null,
+      advice: "choose a file that can be read; of a folder, the files in it",
     },
   };
 }

@@ -19,7 +19,10 @@ export function droppedIn(transfer) {
   const items = [...transfer.items].filter((one) => one.kind === "file");
   const given = items.map((item) => [item, item.webkitGetAsEntry?.() ?? null]);
   return {
-    files: given.filter(([, entry]) => !entry?.isDirectory).map(([item]) => item.getAsFile()).filter((file) => file !== null),
+    files: given
+      .filter(([, entry]) => !entry?.isDirectory)
+      .map(([item]) => item.getAsFile())
+      .filter((file) => file !== null),
     folders: given.filter(([, entry]) => entry?.isDirectory).map(([item, entry]) => droppedFolder(item, entry)),
   };
 }
@@ -43,15 +46,18 @@ function droppedFolder(item, entry) {
 
 function handleFolder(handle) {
   return {
-    fileAt: (path) => unlessGone(async () => {
-      const names = path.split("/");
-      let inner = handle;
-      for (const name of names.slice(0, -1)) inner = await inner.getDirectoryHandle(name);
-      return (await inner.getFileHandle(names.at(-1))).getFile();
-    }),
+    fileAt: (path) =>
+      unlessGone(async () => {
+        const names = path.split("/");
+        let inner = handle;
+        for (const name of names.slice(0, -1)) inner = await inner.getDirectoryHandle(name);
+        return (await inner.getFileHandle(names.at(-1))).getFile();
+      }),
     async *children() {
       for await (const one of handle.values()) {
-        yield one.kind === "directory" ? { name: one.name, folder: handleFolder(one) } : { name: one.name, file: () => one.getFile() };
+        yield one.kind === "directory"
+          ? { name: one.name, folder: handleFolder(one) }
+          : { name: one.name, file: () => one.getFile() };
       }
     },
   };
@@ -59,14 +65,17 @@ function handleFolder(handle) {
 
 function entryFolder(entry) {
   return {
-    fileAt: (path) => unlessGone(async () => fileOf(await new Promise((found, fail) => entry.getFile(path, {}, found, fail)))),
+    fileAt: (path) =>
+      unlessGone(async () => fileOf(await new Promise((found, fail) => entry.getFile(path, {}, found, fail)))),
     async *children() {
       const reader = entry.createReader();
       for (;;) {
         const some = await new Promise((found, fail) => reader.readEntries(found, fail));
         if (some.length === 0) return;
         for (const one of some) {
-          yield one.isDirectory ? { name: one.name, folder: entryFolder(one) } : { name: one.name, file: () => fileOf(one) };
+          yield one.isDirectory
+            ? { name: one.name, folder: entryFolder(one) }
+            : { name: one.name, file: () => fileOf(one) };
         }
       }
     },
@@ -96,7 +105,8 @@ async function listed(folder, name, most) {
       lookedAt += 1;
       if (found.length >= most || lookedAt > MOST_LOOKED_AT) return found;
       if (one.name.startsWith(".")) continue; // what a system keeps for itself
-      if (one.folder && inner.depth < MOST_DEEP) left.push({ folder: one.folder, path: `${inner.path}${one.name}/`, depth: inner.depth + 1 });
+      if (one.folder && inner.depth < MOST_DEEP)
+        left.push({ folder: one.folder, path: `${inner.path}${one.name}/`, depth: inner.depth + 1 });
       if (!one.folder) {
         const file = await one.file();
         folders.set(file, inner.path);

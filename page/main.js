@@ -113,13 +113,17 @@ async function verifyAll() {
   busy(false);
   const verified = items.filter((item) => found(item)?.verdict.failure === null).length;
   const [first] = items;
-  announce(items.length === 1
-    ? `${found(first).verdict.name}: ${verified ? "verified" : found(first).verdict.is_attached ? "not verified as a whole" : "not verified"}.`
-    : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`);
+  announce(
+    items.length === 1
+      ? `${found(first).verdict.name}: ${verified ? "verified" : found(first).verdict.is_attached ? "not verified as a whole" : "not verified"}.`
+      : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`,
+  );
 }
 
 async function readDocuments(own) {
-  const unread = paired(files, chosen).items.map((item) => item.document).filter((one) => one && !facts.has(one));
+  const unread = paired(files, chosen)
+    .items.map((item) => item.document)
+    .filter((one) => one && !facts.has(one));
   const all = unread.reduce((sum, one) => sum + one.size, 0);
   let done = 0;
   for (const document of unread) {
@@ -159,7 +163,16 @@ async function judgeOne(item) {
   const { document, inside } = item;
   const name = (document ?? item.proof).name;
   const key = keyOf(item);
-  const told = (verdict, more = {}) => ({ item, key, number: numberOf(key), verdict, warning: "", newer: null, proofSha256: null, ...more });
+  const told = (verdict, more = {}) => ({
+    item,
+    key,
+    number: numberOf(key),
+    verdict,
+    warning: "",
+    newer: null,
+    proofSha256: null,
+    ...more,
+  });
   const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
   if (document && fact === null) return told(unreadable(document));
   if (inside !== null && inside.changed !== null) return told(changedPdf(name, fact, inside));
@@ -169,10 +182,20 @@ async function judgeOne(item) {
   } catch {
     return told(unreadable(item.proof));
   }
-  const file = { name, document: fact, ...bytes, proofName: item.proof?.name, isAttached: inside !== null, isStamped: item.timeStamp !== null };
+  const file = {
+    name,
+    document: fact,
+    ...bytes,
+    proofName: item.proof?.name,
+    isAttached: inside !== null,
+    isStamped: item.timeStamp !== null,
+  };
   const { verdict, proof, ...more } = await verdictBy(file, { nowMs, ...asked }, store, mirrors.of(bytes.proof));
   const path = pathOf(document ?? item.proof);
-  return told(path === name ? verdict : { ...verdict, path }, { ...more, proofSha256: proof ? toHex(sha256Of(proof)) : null });
+  return told(path === name ? verdict : { ...verdict, path }, {
+    ...more,
+    proofSha256: proof ? toHex(sha256Of(proof)) : null,
+  });
 }
 
 /** A proof alone that says the hash of a document without proof belongs to it, whatever both are called. */
@@ -192,7 +215,9 @@ function found(item) {
 }
 
 function keyOf(item) {
-  return [item.document, item.proof, item.members, item.payload, item.timeStamp, item.inside].map((file) => (file ? numberOf(file) : "-")).join(" ");
+  return [item.document, item.proof, item.members, item.payload, item.timeStamp, item.inside]
+    .map((file) => (file ? numberOf(file) : "-"))
+    .join(" ");
 }
 
 function numberOf(one) {
@@ -224,23 +249,39 @@ function judgeKept({ ledgerId, shownBy }) {
 /** Show what is known by now of all that was given; the items. */
 function showAll() {
   const { items, ...others } = paired(files, chosen, carried);
-  show(items.map(found).filter((one) => one), notesOn(others));
+  show(
+    items.map(found).filter((one) => one),
+    notesOn(others),
+  );
   return items;
 }
 
 function notesOn({ waiting, ignored, conflicts }) {
   return [
-    ...conflicts.map((file) => `${file.name} holds two checkpoints of one log that are said to conflict, as tallystick audit keeps them. This page does not judge it; use: tallystick verify ${file.name}`),
-    ...waiting.map((file) => `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload|tsr)$/, "")}.tlog-proof.`),
-    ...ignored.map((file) => `${file.name} is not looked at: ${file.name.replace(/\.tlog-proof$/, "")} carries its proof.`),
-    ...(files.length === MOST_FILES ? [`${MOST_FILES} files are the most there can be; the others were left out.`] : []),
+    ...conflicts.map(
+      (file) =>
+        `${file.name} holds two checkpoints of one log that are said to conflict, as tallystick audit keeps them. This page does not judge it; use: tallystick verify ${file.name}`,
+    ),
+    ...waiting.map(
+      (file) =>
+        `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload|tsr)$/, "")}.tlog-proof.`,
+    ),
+    ...ignored.map(
+      (file) => `${file.name} is not looked at: ${file.name.replace(/\.tlog-proof$/, "")} carries its proof.`,
+    ),
+    ...(files.length === MOST_FILES
+      ? [`${MOST_FILES} files are the most there can be; the others were left out.`]
+      : []),
   ];
 }
 
 function show(results, notes) {
   const ledgers = new Set(results.map(({ verdict }) => verdict.claims?.ledger_id));
   const told = [...notes, ...new Set(results.map((one) => one.warning).filter((text) => text))];
-  const shownNotes = [...mirrors.told(ledgers), ...told.map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text)))];
+  const shownNotes = [
+    ...mirrors.told(ledgers),
+    ...told.map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
+  ];
   byId("results").hidden = results.length === 0 && shownNotes.length === 0;
   byId("clear").disabled = files.length === 0 && shownNotes.length === 0;
   document.body.classList.toggle("has-files", files.length > 0);
@@ -255,45 +296,78 @@ function cardOf(one) {
   const name = (item.document ?? item.proof).name.replace(/\.tlog-proof$/, "");
   const button = (text, click) => element("button", { type: "button", class: "button", click }, text);
   const more = [];
-  if (verdict.result === "not_trusted" && verdict.claims !== null && store.get(verdict.claims.ledger_id) === null) more.push(trustHere(verdict));
+  if (verdict.result === "not_trusted" && verdict.claims !== null && store.get(verdict.claims.ledger_id) === null)
+    more.push(trustHere(verdict));
   if (item.document && item.proof === null && item.inside === null) more.push(chooseProof(item));
   const buttons = [
-    item.inside !== null && item.inside.changed === null ? button("Save the certified PDF", () => saveCertified(item)) : null,
+    item.inside !== null && item.inside.changed === null
+      ? button("Save the certified PDF", () => saveCertified(item))
+      : null,
     newer !== null ? button("Save the newer proof", () => saveProof(name, newer)) : null,
     button("Print statement", () => printStatement(one, nowMs, version)),
     button("Save as JSON", () => saveStatement(one, nowMs, version)),
   ];
-  return card(verdict, nowMs, more.filter((part) => part), buttons, `file-${one.number}`);
+  return card(
+    verdict,
+    nowMs,
+    more.filter((part) => part),
+    buttons,
+    `file-${one.number}`,
+  );
 }
 
 /** Save the PDF as it was before its proof was attached, and verify what was saved, with that proof beside it. */
 function saveCertified({ document, inside }) {
   const name = `${document.name.replace(/\.pdf$/i, "")}.certified.pdf`;
   const part = document.slice(0, inside.prefixBytes);
-  const made = (ending, content) => (content === null ? [] : [new File([content], name + ending, { lastModified: document.lastModified })]);
+  const made = (ending, content) =>
+    content === null ? [] : [new File([content], name + ending, { lastModified: document.lastModified })];
   save(name, part, "application/pdf");
-  add([...made("", part), ...made(".tlog-proof", inside.proof), ...made(".members", inside.members), ...made(".payload", inside.payload)]);
+  add([
+    ...made("", part),
+    ...made(".tlog-proof", inside.proof),
+    ...made(".members", inside.members),
+    ...made(".payload", inside.payload),
+  ]);
 }
 
 function saveProof(name, files) {
-  for (const [kind, ending] of [["proof", ".tlog-proof"], ["members", ".members"], ["payload", ".payload"]]) {
+  for (const [kind, ending] of [
+    ["proof", ".tlog-proof"],
+    ["members", ".members"],
+    ["payload", ".payload"],
+  ]) {
     if (files[kind] !== null) save(name + ending, files[kind], "application/octet-stream");
   }
 }
 
 function trustHere(verdict) {
   const form = trustForm(store, verdict.claims.ledger_id, (entry) => judgeAnew(`${entry.name} is trusted.`));
-  return element("details", { class: "trust-here" },
-    element("summary", {}, "I have the ledger’s id from one of its members"), form);
+  return element(
+    "details",
+    { class: "trust-here" },
+    element("summary", {}, "I have the ledger’s id from one of its members"),
+    form,
+  );
 }
 
 function chooseProof(item) {
-  const alone = paired(files, chosen, carried).items.filter((one) => one.document === null).map((one) => one.proof);
+  const alone = paired(files, chosen, carried)
+    .items.filter((one) => one.document === null)
+    .map((one) => one.proof);
   if (!alone.length) return null;
-  const select = element("select", { id: `proof-of-${numberOf(item.document)}`, change: () => {
-    chosen.set(item.document, alone[Number(select.value)]);
-    verifyAll();
-  } }, element("option", { value: "" }, "choose one"), ...alone.map((file, place) => element("option", { value: place }, file.name)));
+  const select = element(
+    "select",
+    {
+      id: `proof-of-${numberOf(item.document)}`,
+      change: () => {
+        chosen.set(item.document, alone[Number(select.value)]);
+        verifyAll();
+      },
+    },
+    element("option", { value: "" }, "choose one"),
+    ...alone.map((file, place) => element("option", { value: place }, file.name)),
+  );
   return element("p", { class: "row" }, element("label", { for: select.id }, "Its proof is"), select);
 }
 
@@ -380,7 +454,10 @@ addEventListener("storage", () => {
 
 let within = 0;
 const over = (step) => document.body.classList.toggle("is-over", (within = Math.max(0, within + step)) > 0);
-addEventListener("dragenter", (event) => { event.preventDefault(); over(1); });
+addEventListener("dragenter", (event) => {
+  event.preventDefault();
+  over(1);
+});
 addEventListener("dragleave", () => over(-1));
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {

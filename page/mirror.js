@@ -32,7 +32,11 @@ const MOST_ALIKE = 64;
 const ENCODED_NULL = encodeValue(null);
 
 const ENTRIES_OF_TRIE = listOf(tupleOf(DIGEST, bytesOf(0, Infinity)), 0, Infinity);
-const MIRRORED_HEADER = structOf([["header", HEADER], ["logSize", INDEX], ["membersHash", DIGEST]]);
+const MIRRORED_HEADER = structOf([
+  ["header", HEADER],
+  ["logSize", INDEX],
+  ["membersHash", DIGEST],
+]);
 const MIRRORED_STATE = structOf([
   ["version", integerOf(1, 255)],
   ["genesis", GENESIS],

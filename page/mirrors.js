@@ -27,7 +27,8 @@ export class Mirrors {
     try {
       const { origin, size } = await prover.checkpoint();
       const found = ORIGIN_OF_LEDGER.exec(origin);
-      if (found === null) throw new MirrorProblem(`it is of the log ${origin}, and of no ledger of this program; take another mirror`);
+      if (found === null)
+        throw new MirrorProblem(`it is of the log ${origin}, and of no ledger of this program; take another mirror`);
       this.byLedger.set(found[1], { name: folder.name, prover, origin, size });
       return true;
     } catch (error) {
@@ -58,7 +59,17 @@ export class Mirrors {
         this.onRemoved(name);
       };
       const text = `Mirror ${name}, which says that it has ${many(size, "certificate")} of ${origin}: ${what}.`;
-      return note("", "file", text, element("button", { type: "button", class: "button small", click: remove }, "Do not use it", element("span", { class: "hidden" }, `: mirror ${name}`)));
+      return note(
+        "",
+        "file",
+        text,
+        element(
+          "button",
+          { type: "button", class: "button small", click: remove },
+          "Do not use it",
+          element("span", { class: "hidden" }, `: mirror ${name}`),
+        ),
+      );
     });
     return [...used, ...this.problems.map((text) => note("warning", "warning", text))];
   }
@@ -81,10 +92,14 @@ async function bytesAt(folder, path, mostBytes) {
     if (file === null) return null;
     if (file.size <= mostBytes) data = new Uint8Array(await file.arrayBuffer());
   } catch {
-    throw new MirrorProblem(`the mirror's file ${path} cannot be read: it was changed or removed meanwhile; choose the mirror again`);
+    throw new MirrorProblem(
+      `the mirror's file ${path} cannot be read: it was changed or removed meanwhile; choose the mirror again`,
+    );
   }
   if (data === null) {
-    throw new MirrorProblem(`what the mirror holds is not sound: ${path} has ${file.size} bytes, ${mostBytes} allowed; take another mirror`);
+    throw new MirrorProblem(
+      `what the mirror holds is not sound: ${path} has ${file.size} bytes, ${mostBytes} allowed; take another mirror`,
+    );
   }
   return data;
 }

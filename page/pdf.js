@@ -13,7 +13,8 @@ const MAX_PDF_BYTES = 128 * 1024 * 1024;
 const MAX_REVISION_BYTES = 16 * 1024 * 1024;
 const MAX_MARK_BYTES = 128;
 const PIECE_BYTES = 4 * 1024 * 1024;
-const MARK = /\n%tallystick\.pdf-proof\.v1 prefix=([1-9]\d{0,11}) proof=([1-9]\d{0,8}) members=(-|[1-9]\d{0,8}) payload=(-|[1-9]\d{0,8})\n/g;
+const MARK =
+  /\n%tallystick\.pdf-proof\.v1 prefix=([1-9]\d{0,11}) proof=([1-9]\d{0,8}) members=(-|[1-9]\d{0,8}) payload=(-|[1-9]\d{0,8})\n/g;
 const STREAM = "\nstream\n";
 const NOT_PROVEN = { exit_code: 12, result: CERTIFIED_PART };
 const OTHER_DOCUMENT = { exit_code: 13, result: "other_document" };
@@ -31,7 +32,8 @@ export async function carriedIn(file) {
   if (file.size > MAX_PDF_BYTES + MAX_REVISION_BYTES || (await textOf(file, 0, 5)) !== "%PDF-") return null;
   const { good, isMarked } = await marksIn(file);
   if (good.length === 0) {
-    const changed = "changed after certification, or another PDF with a proof is in it: that was attached at another place";
+    const changed =
+      "changed after certification, or another PDF with a proof is in it: that was attached at another place";
     return isMarked ? { prefixBytes: file.size, proof: null, members: null, payload: null, changed } : null;
   }
   const mark = good.at(-1);
@@ -47,7 +49,8 @@ export function partOf(verdict) {
   const told = { ...verdict, proof: null, is_attached: true };
   if (verdict.failure !== null) return told;
   const bytes = grouped(verdict.size_bytes);
-  const reason = `what is certified is the PDF as it was before its proof was attached, its first ${bytes} bytes;` +
+  const reason =
+    `what is certified is the PDF as it was before its proof was attached, its first ${bytes} bytes;` +
     " this page does not check what was added after them, tallystick verify does (P16)";
   const advice = "verify the whole file: tallystick verify; or save the certified PDF here, and use that in its place";
   return { ...told, ...NOT_PROVEN, failure: { ...STEP, reason, expected: null, found: null, advice } };
@@ -55,11 +58,22 @@ export function partOf(verdict) {
 
 /** The verdict on a PDF that is not what attaching its proof made. */
 export function changedPdf(name, fact, carried) {
-  const taken = carried.proof === null
-    ? "" : `, or take out of it what was there before the proof, and verify that: head -c ${fact.size_bytes} FILE`;
+  const taken =
+    carried.proof === null
+      ? ""
+      : `, or take out of it what was there before the proof, and verify that: head -c ${fact.size_bytes} FILE`;
   return {
-    name, path: null, sha256: fact.sha256, size_bytes: fact.size_bytes, proof: null, is_attached: true, time_stamp: null, ...OTHER_DOCUMENT,
-    online: null, claims: claimsOf(carried), proven: null,
+    name,
+    path: null,
+    sha256: fact.sha256,
+    size_bytes: fact.size_bytes,
+    proof: null,
+    is_attached: true,
+    time_stamp: null,
+    ...OTHER_DOCUMENT,
+    online: null,
+    claims: claimsOf(carried),
+    proven: null,
     failure: { ...STEP, reason: carried.changed, expected: null, found: null, advice: ASK_ANEW + taken },
   };
 }

@@ -6,7 +6,8 @@ import { printable, printableValue } from "./text.js";
 import { CLAIMS_ARE_NOT_VERIFIED, count, leadOf, many, told, utc } from "./words.js";
 
 const MOST_CHARACTERS = 400;
-const NOT = "This statement was made by a page in a browser, on the machine of whoever verified, and nobody has signed it: whoever " +
+const NOT =
+  "This statement was made by a page in a browser, on the machine of whoever verified, and nobody has signed it: whoever " +
   "doubts it verifies the two files again. It says what the proof shows as of the status above, and not what was decided since. " +
   "It is neither a qualified electronic time stamp nor a qualified electronic ledger (eIDAS), and no word on what the document says.";
 
@@ -17,11 +18,15 @@ export function printStatement(found, nowMs, version) {
   document.body.classList.add("has-statement");
   const title = document.title;
   document.title = `Statement of verification – ${printable(found.verdict.name.slice(0, 80))}`;
-  addEventListener("afterprint", () => {
-    document.body.classList.remove("has-statement");
-    byId("statement").hidden = true;
-    document.title = title;
-  }, { once: true });
+  addEventListener(
+    "afterprint",
+    () => {
+      document.body.classList.remove("has-statement");
+      byId("statement").hidden = true;
+      document.title = title;
+    },
+    { once: true },
+  );
   print();
 }
 
@@ -29,18 +34,35 @@ export function printStatement(found, nowMs, version) {
 export function saveStatement(found, nowMs, version) {
   const { verdict, proofSha256 } = found;
   const told = {
-    schema: 1, checked_ms: nowMs, files: [verdict], verified: verdict.failure === null ? 1 : 0, warnings: [],
-    page: version, proof_sha256: proofSha256,
+    schema: 1,
+    checked_ms: nowMs,
+    files: [verdict],
+    verified: verdict.failure === null ? 1 : 0,
+    warnings: [],
+    page: version,
+    proof_sha256: proofSha256,
   };
   const exact = (_, value) => (typeof value === "bigint" ? String(value) : value);
-  save(`${verdict.name}.verification.json`, JSON.stringify(printableValue(JSON.parse(JSON.stringify(told, exact))), null, 2) + "\n");
+  save(
+    `${verdict.name}.verification.json`,
+    JSON.stringify(printableValue(JSON.parse(JSON.stringify(told, exact))), null, 2) + "\n",
+  );
 }
 
 function statement({ verdict, proofSha256 }, nowMs, version) {
   const said = told(verdict, nowMs);
   const short = (pairs) => pairs.map(([label, text]) => [label, shortened(text)]);
-  const stick = drawn("svg", { class: "stick", viewBox: "0 0 120 48", "aria-hidden": "true" }, drawn("use", { href: "#icon-stick" }));
-  const failed = [["check", said.check], ["expected", verdict.failure?.expected], ["found", verdict.failure?.found], ["do next", said.advice]];
+  const stick = drawn(
+    "svg",
+    { class: "stick", viewBox: "0 0 120 48", "aria-hidden": "true" },
+    drawn("use", { href: "#icon-stick" }),
+  );
+  const failed = [
+    ["check", said.check],
+    ["expected", verdict.failure?.expected],
+    ["found", verdict.failure?.found],
+    ["do next", said.advice],
+  ];
   const made = [
     ["verified on", `${utc(nowMs)}, by the clock of the machine that verified`],
     ["with", `Tallystick verify.html ${version}`],
@@ -48,8 +70,17 @@ function statement({ verdict, proofSha256 }, nowMs, version) {
     ["proof", proofSha256 !== null ? `${proofOf(verdict)}, SHA-256 ${proofSha256}` : "none"],
   ];
   return [
-    element("header", {}, stick, element("div", {}, element("p", { class: "kind" }, "Statement of verification"),
-      element("h1", {}, element("span", { class: "outcome" }, outcomeOf(verdict))))),
+    element(
+      "header",
+      {},
+      stick,
+      element(
+        "div",
+        {},
+        element("p", { class: "kind" }, "Statement of verification"),
+        element("h1", {}, element("span", { class: "outcome" }, outcomeOf(verdict))),
+      ),
+    ),
     element("p", { class: "sentence" }, element("strong", {}, shortened(verdict.name)), shortened(said.headline)),
     verdict.failure !== null ? listed(failed.filter(([, text]) => text)) : null,
     said.proven.length && verdict.failure !== null ? element("p", { class: "kind" }, leadOf(verdict)) : null,
@@ -78,7 +109,11 @@ function proofOf(verdict) {
 }
 
 function listed(pairs) {
-  return element("dl", {}, ...pairs.map(([label, text]) => element("div", {}, element("dt", {}, label), element("dd", {}, text))));
+  return element(
+    "dl",
+    {},
+    ...pairs.map(([label, text]) => element("div", {}, element("dt", {}, label), element("dd", {}, text))),
+  );
 }
 
 /** One page has no room for all that others may write. */

@@ -4,7 +4,11 @@ import { element, icon } from "./dom.js";
 import { MARK_MEANS, isMarked, many, rowOf } from "./words.js";
 
 const COLUMNS = ["File", "Verdict", "Issuer", "Block time", "Status as of", "Check"];
-const FILTERS = [["all", "All"], ["verified", "Verified"], ["not", "Not verified"]];
+const FILTERS = [
+  ["all", "All"],
+  ["verified", "Verified"],
+  ["not", "Not verified"],
+];
 
 /** Verdicts as a table; those that are not verified come first. `state` keeps what is open and filtered, over changes. */
 export function table(verdicts, nowMs, state, cardOf) {
@@ -16,28 +20,73 @@ export function table(verdicts, nowMs, state, cardOf) {
     const shown = bodies.filter(({ body, one }) => !(body.hidden = !isShown(one.verdict, state)));
     nothing.hidden = shown.length > 0;
   };
-  const summary = element("p", { class: "summary" },
-    element("strong", {}, many(verdicts.length, "file")), ": ",
-    element("span", { class: "good" }, `${verified} verified`), ", ",
-    element("span", { class: verified < verdicts.length ? "bad" : "" }, `${verdicts.length - verified} not`));
-  const head = element("thead", {}, element("tr", {}, ...COLUMNS.map((title) => element("th", { scope: "col" }, title))));
+  const summary = element(
+    "p",
+    { class: "summary" },
+    element("strong", {}, many(verdicts.length, "file")),
+    ": ",
+    element("span", { class: "good" }, `${verified} verified`),
+    ", ",
+    element("span", { class: verified < verdicts.length ? "bad" : "" }, `${verdicts.length - verified} not`),
+  );
+  const head = element(
+    "thead",
+    {},
+    element("tr", {}, ...COLUMNS.map((title) => element("th", { scope: "col" }, title))),
+  );
   apply();
-  return element("div", { class: "many" }, summary, filters(state, apply),
-    element("div", { class: "scroll" }, element("table", {}, element("caption", { class: "hidden" }, "Verdicts"), head, ...bodies.map(({ body }) => body))),
-    nothing, verdicts.some((one) => isMarked(one.verdict)) ? element("p", { class: "hint" }, MARK_MEANS) : null);
+  return element(
+    "div",
+    { class: "many" },
+    summary,
+    filters(state, apply),
+    element(
+      "div",
+      { class: "scroll" },
+      element(
+        "table",
+        {},
+        element("caption", { class: "hidden" }, "Verdicts"),
+        head,
+        ...bodies.map(({ body }) => body),
+      ),
+    ),
+    nothing,
+    verdicts.some((one) => isMarked(one.verdict)) ? element("p", { class: "hint" }, MARK_MEANS) : null,
+  );
 }
 
 function filters(state, apply) {
   const choices = FILTERS.map(([value, label]) => {
-    const input = element("input", { type: "radio", name: "filter", id: `filter-${value}`, checked: state.filter === value,
-      change: () => { state.filter = value; apply(); } });
+    const input = element("input", {
+      type: "radio",
+      name: "filter",
+      id: `filter-${value}`,
+      checked: state.filter === value,
+      change: () => {
+        state.filter = value;
+        apply();
+      },
+    });
     return [input, element("label", { for: `filter-${value}` }, label)];
   });
-  const search = element("input", { type: "search", id: "filter-name", autocomplete: "off", input: () => { state.search = search.value; apply(); } });
+  const search = element("input", {
+    type: "search",
+    id: "filter-name",
+    autocomplete: "off",
+    input: () => {
+      state.search = search.value;
+      apply();
+    },
+  });
   search.value = state.search;
-  return element("div", { class: "filters" },
+  return element(
+    "div",
+    { class: "filters" },
     element("fieldset", { class: "choices" }, element("legend", { class: "hidden" }, "Show"), ...choices.flat()),
-    element("label", { for: "filter-name" }, "Name has"), search);
+    element("label", { for: "filter-name" }, "Name has"),
+    search,
+  );
 }
 
 function isShown(verdict, state) {
@@ -55,13 +104,34 @@ function bodyOf(one, nowMs, state, cardOf) {
     more.hidden = !isOpen;
     if (isOpen && !more.firstChild) more.append(element("td", { colspan: COLUMNS.length }, cardOf(one)));
   };
-  const opener = element("button", { type: "button", class: "opener", "aria-expanded": "false", "aria-controls": id,
-    click: () => { state.open[state.open.has(one.key) ? "delete" : "add"](one.key); show(state.open.has(one.key)); } }, cells.File);
+  const opener = element(
+    "button",
+    {
+      type: "button",
+      class: "opener",
+      "aria-expanded": "false",
+      "aria-controls": id,
+      click: () => {
+        state.open[state.open.has(one.key) ? "delete" : "add"](one.key);
+        show(state.open.has(one.key));
+      },
+    },
+    cells.File,
+  );
   const sign = { verified: "verified", certified_part: "part" }[one.verdict.result] ?? "failed";
-  const row = element("tr", { class: `line is-${sign}`, "data-result": one.verdict.result },
+  const row = element(
+    "tr",
+    { class: `line is-${sign}`, "data-result": one.verdict.result },
     element("th", { scope: "row" }, opener),
-    element("td", { "data-title": "Verdict" }, element("span", { class: "verdict" }, icon(sign === "part" ? "warning" : sign), cells.Verdict)),
-    ...COLUMNS.slice(2).map((title) => element("td", { "data-title": title, class: cells[title] ? "" : "empty" }, cells[title])));
+    element(
+      "td",
+      { "data-title": "Verdict" },
+      element("span", { class: "verdict" }, icon(sign === "part" ? "warning" : sign), cells.Verdict),
+    ),
+    ...COLUMNS.slice(2).map((title) =>
+      element("td", { "data-title": title, class: cells[title] ? "" : "empty" }, cells[title]),
+    ),
+  );
   show(state.open.has(one.key));
   return { one, body: element("tbody", {}, row, more) };
 }

@@ -1,4 +1,4 @@
-// Text from elsewhere, as the page may show it: what is not visible is written out, as src/tallystick/host/text.py does.
+// Text from elsewhere, as the page may show it: what is not visible is written out, as in src/tallystick/host/text.py.
 //
 // Others choose names, subjects and notes. A bidirectional character among them reorders the line, an invisible one makes
 // two names look alike. Data stays as it is; it passes `printable` where it is shown, once.

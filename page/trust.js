@@ -1,4 +1,5 @@
-// The ledgers that count here: kept in the browser's own storage for this page, by the rules of src/tallystick/host/trust.py.
+// The ledgers that count here: kept in the browser's storage for this page, by the rules of
+// src/tallystick/host/trust.py.
 //
 // Trust is named by whoever verifies, never by a proof, and never goes back: of each ledger the headers that were verified
 // are kept, with the proof that showed the newest, and what contradicts them is kept as evidence.
@@ -65,10 +66,17 @@ export class TrustStore {
     this.reload();
     const before = this.get(ledgerId);
     if (before !== null) return before;
-    if (this.entries.length >= MAX_LEDGERS) throw new TrustError(`${MAX_LEDGERS} ledgers are trusted, the most there can be; remove one first.`);
+    if (this.entries.length >= MAX_LEDGERS)
+      throw new TrustError(`${MAX_LEDGERS} ledgers are trusted, the most there can be; remove one first.`);
     const called = this.#free(name || `ledger-${ledgerId.slice(0, 8)}`, ledgerId);
     const entry = {
-      ledgerId, name: called, addedMs: nowMs, addedFrom: addedFrom.slice(0, 200), title: null, anchors: [], shownBy: null,
+      ledgerId,
+      name: called,
+      addedMs: nowMs,
+      addedFrom: addedFrom.slice(0, 200),
+      title: null,
+      anchors: [],
+      shownBy: null,
     };
     this.#write([...this.entries, entry]);
     return entry;
@@ -117,7 +125,11 @@ export class TrustStore {
   /** All of it, as a file for another browser. */
   exported(nowMs) {
     const what = "ledgers trusted in Tallystick's verify.html";
-    return JSON.stringify({ format: FORMAT, what, exportedMs: nowMs, ledgers: this.list(), conflicts: this.conflicts }, null, 1);
+    return JSON.stringify(
+      { format: FORMAT, what, exportedMs: nowMs, ledgers: this.list(), conflicts: this.conflicts },
+      null,
+      1,
+    );
   }
 
   /** What is not in order is overwritten with the next change: a copy stays, if there is room. */
@@ -148,7 +160,9 @@ export class TrustStore {
         this.storage.setItem(KEY, text);
         this.text = text;
       } catch {
-        throw new TrustError("The browser's storage for this page is full or closed: nothing was changed. Export, and remove a ledger.");
+        throw new TrustError(
+          "The browser's storage for this page is full or closed: nothing was changed. Export, and remove a ledger.",
+        );
       }
     }
     [this.entries, this.conflicts, this.damaged] = [entries, conflicts, 0];
@@ -174,8 +188,14 @@ export function usableStorage() {
 export function readExport(text) {
   if (text.length > MAX_IMPORT_BYTES) throw new TrustError("The file is too long to be an export of trusted ledgers.");
   const { ledgers } = contentsOf(text);
-  if (!ledgers.length) throw new TrustError("The file is no export of trusted ledgers; choose one that this page wrote.");
-  return ledgers.map(({ ledgerId, name, addedFrom, shownBy }) => ({ ledgerId, name, addedFrom, shownBy: decoded(shownBy) }));
+  if (!ledgers.length)
+    throw new TrustError("The file is no export of trusted ledgers; choose one that this page wrote.");
+  return ledgers.map(({ ledgerId, name, addedFrom, shownBy }) => ({
+    ledgerId,
+    name,
+    addedFrom,
+    shownBy: decoded(shownBy),
+  }));
 }
 
 /** A kept proof, as bytes; `null`: there is none. */
@@ -206,7 +226,8 @@ function contentsOf(text) {
     return { ledgers: [], conflicts: [], damaged: 1 };
   }
   const sound = found.ledgers.slice(0, MAX_LEDGERS).filter(isEntry);
-  const isFirst = (one, place) => sound.findIndex((two) => two.ledgerId === one.ledgerId || two.name === one.name) === place;
+  const isFirst = (one, place) =>
+    sound.findIndex((two) => two.ledgerId === one.ledgerId || two.name === one.name) === place;
   const [ledgers, conflicts] = [sound.filter(isFirst), found.conflicts.slice(0, MAX_CONFLICTS).filter(isConflict)];
   const damaged = found.ledgers.length + found.conflicts.length - ledgers.length - conflicts.length;
   return { ledgers, conflicts, damaged };
@@ -214,9 +235,16 @@ function contentsOf(text) {
 
 function isEntry(one) {
   return (
-    isObject(one) && ID.test(one.ledgerId) && NAME.test(one.name) && !LIKE_AN_ID.test(one.name) && isTime(one.addedMs) &&
-    isText(one.addedFrom, 200) && (one.title === null || isText(one.title, 200)) && isKept(one.shownBy) &&
-    isList(one.anchors, MAX_ANCHORS, (anchor) => isAnchor(anchor) && anchor.ledger_id === one.ledgerId) && isRising(one.anchors)
+    isObject(one) &&
+    ID.test(one.ledgerId) &&
+    NAME.test(one.name) &&
+    !LIKE_AN_ID.test(one.name) &&
+    isTime(one.addedMs) &&
+    isText(one.addedFrom, 200) &&
+    (one.title === null || isText(one.title, 200)) &&
+    isKept(one.shownBy) &&
+    isList(one.anchors, MAX_ANCHORS, (anchor) => isAnchor(anchor) && anchor.ledger_id === one.ledgerId) &&
+    isRising(one.anchors)
   );
 }
 
@@ -225,7 +253,15 @@ function isRising(anchors) {
 }
 
 function isConflict(one) {
-  return isObject(one) && ID.test(one.ledgerId) && isText(one.name, 40) && isTime(one.seenMs) && isText(one.reason, 4_000) && isKept(one.before) && isKept(one.refused);
+  return (
+    isObject(one) &&
+    ID.test(one.ledgerId) &&
+    isText(one.name, 40) &&
+    isTime(one.seenMs) &&
+    isText(one.reason, 4_000) &&
+    isKept(one.before) &&
+    isKept(one.refused)
+  );
 }
 
 function isKept(one) {

@@ -5,7 +5,8 @@ import { TrustError, decoded, readExport, readId } from "./trust.js";
 import { count, many, utc } from "./words.js";
 
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
-const NOT_KEPT = "This browser keeps nothing for this page (private window, or storage is blocked): what you trust counts until the page is closed. Export it to have it again.";
+const NOT_KEPT =
+  "This browser keeps nothing for this page (private window, or storage is blocked): what you trust counts until the page is closed. Export it to have it again.";
 
 let forms = 0;
 const copied = new Set();
@@ -14,7 +15,8 @@ const copied = new Set();
 export function watchClaims() {
   document.addEventListener("copy", () => {
     const selection = getSelection();
-    const within = selection.anchorNode?.parentElement?.closest(".claims") ?? selection.focusNode?.parentElement?.closest(".claims");
+    const within =
+      selection.anchorNode?.parentElement?.closest(".claims") ?? selection.focusNode?.parentElement?.closest(".claims");
     if (within) for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) copied.add(id);
   });
 }
@@ -25,10 +27,32 @@ export function watchClaims() {
  */
 export function trustForm(store, claimed, onTrusted) {
   const own = `trust-${(forms += 1)}`;
-  const id = element("textarea", { id: `${own}-id`, rows: 2, spellcheck: "false", autocomplete: "off", autocapitalize: "off", class: "hex",
-    required: true, "aria-describedby": `${own}-id-hint ${own}-error`, placeholder: "64 hexadecimal digits" });
-  const from = element("input", { id: `${own}-from`, type: "text", maxlength: 200, required: true, "aria-describedby": `${own}-from-hint ${own}-error` });
-  const name = element("input", { id: `${own}-name`, type: "text", maxlength: 40, spellcheck: "false", autocapitalize: "off", "aria-describedby": `${own}-error` });
+  const id = element("textarea", {
+    id: `${own}-id`,
+    rows: 2,
+    spellcheck: "false",
+    autocomplete: "off",
+    autocapitalize: "off",
+    class: "hex",
+    required: true,
+    "aria-describedby": `${own}-id-hint ${own}-error`,
+    placeholder: "64 hexadecimal digits",
+  });
+  const from = element("input", {
+    id: `${own}-from`,
+    type: "text",
+    maxlength: 200,
+    required: true,
+    "aria-describedby": `${own}-from-hint ${own}-error`,
+  });
+  const name = element("input", {
+    id: `${own}-name`,
+    type: "text",
+    maxlength: 40,
+    spellcheck: "false",
+    autocapitalize: "off",
+    "aria-describedby": `${own}-error`,
+  });
   const error = element("p", { id: `${own}-error`, class: "error", role: "alert" });
   const submit = (event) => {
     event.preventDefault();
@@ -41,23 +65,37 @@ export function trustForm(store, claimed, onTrusted) {
       id.focus();
     }
   };
-  return element("form", { class: "trust-form", novalidate: true, submit },
-    element("label", { for: id.id }, "Ledger id"), id,
-    element("p", { class: "hint", id: `${own}-id-hint` }, "Paste or type all 64 digits, from one of its members: their web site, a letter, a call. Never from the file itself: whoever forged the file wrote it there."),
-    element("label", { for: from.id }, "Where do you have it from?"), from,
+  return element(
+    "form",
+    { class: "trust-form", novalidate: true, submit },
+    element("label", { for: id.id }, "Ledger id"),
+    id,
+    element(
+      "p",
+      { class: "hint", id: `${own}-id-hint` },
+      "Paste or type all 64 digits, from one of its members: their web site, a letter, a call. Never from the file itself: whoever forged the file wrote it there.",
+    ),
+    element("label", { for: from.id }, "Where do you have it from?"),
+    from,
     element("p", { class: "hint", id: `${own}-from-hint` }, "For yourself, later. Kept beside it."),
-    element("label", { for: name.id }, "Your own name for it (may be empty)"), name,
+    element("label", { for: name.id }, "Your own name for it (may be empty)"),
+    name,
     error,
-    element("p", { class: "row" }, element("button", { type: "submit", class: "button primary" }, "Trust this ledger")));
+    element("p", { class: "row" }, element("button", { type: "submit", class: "button primary" }, "Trust this ledger")),
+  );
 }
 
 function entered(store, claimed, idText, from, name) {
   const ledgerId = readId(idText);
   if (copied.has(ledgerId)) {
-    throw new TrustError("This id was copied from what the file claims: it shows nothing. Get it from one of the ledger's members, on another way.");
+    throw new TrustError(
+      "This id was copied from what the file claims: it shows nothing. Get it from one of the ledger's members, on another way.",
+    );
   }
   if (claimed !== null && ledgerId !== claimed) {
-    throw new TrustError("The file is of another ledger than the one whose id you entered: it would not verify. Do not trust the file's instead. To trust what you entered for other files, enter it under Trusted ledgers.");
+    throw new TrustError(
+      "The file is of another ledger than the one whose id you entered: it would not verify. Do not trust the file's instead. To trust what you entered for other files, enter it under Trusted ledgers.",
+    );
   }
   if (!from) throw new TrustError("Say where you have the id from.");
   return store.add(ledgerId, name, from, Date.now());
@@ -77,58 +115,133 @@ export class TrustPanel {
   /** Show all that is trusted now. */
   show() {
     const { store } = this;
-    const notes = [store.storage === null ? NOT_KEPT : "", store.damaged ? `${many(store.damaged, "entry")} of what was kept cannot be read, and counts for nothing: trust it anew, by an id from its members.`.replace("entrys", "entries") : ""];
-    fill(byId("storage-note"), ...notes.filter((text) => text).map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))));
+    const notes = [
+      store.storage === null ? NOT_KEPT : "",
+      store.damaged
+        ? "Some of what was kept cannot be read, and counts for nothing: trust the ledger anew, by an id from its members."
+        : "",
+    ];
+    fill(
+      byId("storage-note"),
+      ...notes
+        .filter((text) => text)
+        .map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
+    );
     const entries = store.list();
-    fill(byId("ledgers"), ...(entries.length ? entries.map((one) => this.#entry(one)) : [element("li", { class: "none" }, "None yet.")]));
+    fill(
+      byId("ledgers"),
+      ...(entries.length ? entries.map((one) => this.#entry(one)) : [element("li", { class: "none" }, "None yet.")]),
+    );
     byId("export").disabled = entries.length === 0;
     const evidence = store.conflicts.map((one) => this.#conflict(one));
-    fill(byId("conflicts"), ...(evidence.length ? [element("h3", {}, "Other histories that were seen"), ...evidence] : []));
+    fill(
+      byId("conflicts"),
+      ...(evidence.length ? [element("h3", {}, "Other histories that were seen"), ...evidence] : []),
+    );
   }
 
   #freshForm() {
-    fill(byId("trust-form"), trustForm(this.store, null, (entry) => {
-      this.#freshForm();
-      byId("trust-details").open = false;
-      byId("trust-details").querySelector("summary").focus();
-      this.onChange(`${entry.name} is trusted.`);
-    }));
+    fill(
+      byId("trust-form"),
+      trustForm(this.store, null, (entry) => {
+        this.#freshForm();
+        byId("trust-details").open = false;
+        byId("trust-details").querySelector("summary").focus();
+        this.onChange(`${entry.name} is trusted.`);
+      }),
+    );
   }
 
   #entry(one) {
     const newest = one.anchors.at(-1);
     const conflicts = this.store.conflicts.filter((two) => two.ledgerId === one.ledgerId).length;
     const buttons = element("p", { class: "row" });
-    const rename = element("button", { type: "button", class: "button small", click: () => this.#rename(one, buttons) }, "Rename", element("span", { class: "hidden" }, ` ${one.name}`));
-    const remove = element("button", { type: "button", class: "button small", click: () => this.#remove(one, buttons) }, "Remove", element("span", { class: "hidden" }, ` ${one.name}`));
+    const rename = element(
+      "button",
+      { type: "button", class: "button small", click: () => this.#rename(one, buttons) },
+      "Rename",
+      element("span", { class: "hidden" }, ` ${one.name}`),
+    );
+    const remove = element(
+      "button",
+      { type: "button", class: "button small", click: () => this.#remove(one, buttons) },
+      "Remove",
+      element("span", { class: "hidden" }, ` ${one.name}`),
+    );
     buttons.append(rename, remove);
-    return element("li", { "data-ledger": one.ledgerId },
+    return element(
+      "li",
+      { "data-ledger": one.ledgerId },
       element("h3", {}, one.name),
       one.title !== null && one.title !== one.name ? element("p", {}, `calls itself ${one.title}`) : null,
       element("p", {}, element("code", {}, one.ledgerId)),
       element("p", { class: "hint" }, `Added on ${utc(one.addedMs).slice(0, 10)}, from: ${one.addedFrom}`),
-      element("p", { class: "hint" }, newest ? `Newest verified block: ${count(newest.index)}` : "No proof of it was verified yet"),
-      conflicts ? element("p", { class: "note bad" }, icon("warning"), element("span", {}, "Another history of it was seen; see below.")) : null,
-      buttons);
+      element(
+        "p",
+        { class: "hint" },
+        newest ? `Newest verified block: ${count(newest.index)}` : "No proof of it was verified yet",
+      ),
+      conflicts
+        ? element(
+            "p",
+            { class: "note bad" },
+            icon("warning"),
+            element("span", {}, "Another history of it was seen; see below."),
+          )
+        : null,
+      buttons,
+    );
   }
 
   #rename(one, place) {
     const error = element("span", { class: "error", role: "alert", id: `rename-error-${one.ledgerId}` });
-    const input = element("input", { type: "text", value: one.name, maxlength: 40, "aria-label": `New name of ${one.name}`, "aria-describedby": error.id, spellcheck: "false" });
+    const input = element("input", {
+      type: "text",
+      value: one.name,
+      maxlength: 40,
+      "aria-label": `New name of ${one.name}`,
+      "aria-describedby": error.id,
+      spellcheck: "false",
+    });
     const submit = (event) => {
       event.preventDefault();
-      this.#attempt(error, () => this.store.rename(one.ledgerId, input.value.trim()), `${one.name} is called ${input.value.trim()} now.`);
+      this.#attempt(
+        error,
+        () => this.store.rename(one.ledgerId, input.value.trim()),
+        `${one.name} is called ${input.value.trim()} now.`,
+      );
     };
-    fill(place, element("form", { class: "row", submit, novalidate: true }, input,
-      element("button", { type: "submit", class: "button small primary" }, "Keep the name"),
-      element("button", { type: "button", class: "button small", click: () => this.show() }, "Cancel"), error));
+    fill(
+      place,
+      element(
+        "form",
+        { class: "row", submit, novalidate: true },
+        input,
+        element("button", { type: "submit", class: "button small primary" }, "Keep the name"),
+        element("button", { type: "button", class: "button small", click: () => this.show() }, "Cancel"),
+        error,
+      ),
+    );
     input.select();
   }
 
   #remove(one, place) {
-    const yes = element("button", { type: "button", class: "button small primary", click: () => this.#attempt(place, () => this.store.remove(one.ledgerId), `${one.name} is not trusted any more.`) }, "Remove");
-    fill(place, element("span", {}, `Trust ${one.name} no more? What was verified of it is forgotten.`), yes,
-      element("button", { type: "button", class: "button small", click: () => this.show() }, "Keep it"));
+    const yes = element(
+      "button",
+      {
+        type: "button",
+        class: "button small primary",
+        click: () =>
+          this.#attempt(place, () => this.store.remove(one.ledgerId), `${one.name} is not trusted any more.`),
+      },
+      "Remove",
+    );
+    fill(
+      place,
+      element("span", {}, `Trust ${one.name} no more? What was verified of it is forgotten.`),
+      yes,
+      element("button", { type: "button", class: "button small", click: () => this.show() }, "Keep it"),
+    );
     yes.focus();
   }
 
@@ -145,14 +258,37 @@ export class TrustPanel {
   }
 
   #conflict(one) {
-    const button = (kept, what, name) => kept && element("button", { type: "button", class: "button small", click: () => {
-      const { proof, members } = decoded(kept);
-      save(`${name}.tlog-proof`, proof, "application/octet-stream");
-      if (members !== null) save(`${name}.members`, members, "application/octet-stream");
-    } }, what);
-    return element("div", { class: "note bad conflict" }, icon("warning"), element("div", {},
-      element("p", {}, element("strong", {}, one.name), `, seen on ${utc(one.seenMs)}: ${one.reason}`),
-      element("p", { class: "row" }, button(one.before, "Save the proof verified before", "verified-before"), button(one.refused, "Save the refused proof", "refused"))));
+    const button = (kept, what, name) =>
+      kept &&
+      element(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          click: () => {
+            const { proof, members } = decoded(kept);
+            save(`${name}.tlog-proof`, proof, "application/octet-stream");
+            if (members !== null) save(`${name}.members`, members, "application/octet-stream");
+          },
+        },
+        what,
+      );
+    return element(
+      "div",
+      { class: "note bad conflict" },
+      icon("warning"),
+      element(
+        "div",
+        {},
+        element("p", {}, element("strong", {}, one.name), `, seen on ${utc(one.seenMs)}: ${one.reason}`),
+        element(
+          "p",
+          { class: "row" },
+          button(one.before, "Save the proof verified before", "verified-before"),
+          button(one.refused, "Save the refused proof", "refused"),
+        ),
+      ),
+    );
   }
 
   async #preview(input) {
@@ -169,14 +305,46 @@ export class TrustPanel {
 
   #offer(ledgers, fileName) {
     const fresh = ledgers.filter((one) => this.store.get(one.ledgerId) === null).length;
-    const rows = ledgers.map((one) => element("li", {}, element("strong", {}, one.name), this.store.get(one.ledgerId) ? " (trusted already)" : "",
-      element("br"), element("code", {}, one.ledgerId), element("br"), element("span", { class: "hint" }, `from: ${one.addedFrom}`)));
-    const yes = element("button", { type: "button", class: "button primary", click: () => this.#take(ledgers, fileName) },
-      fresh ? `Trust ${many(fresh, "ledger")}` : "Take over what was verified");
-    fill(byId("import-preview"), element("div", { class: "note" }, element("div", {},
-      element("p", {}, "Take over only what you exported yourself, or have from somebody on whose word you would trust a ledger: each id here starts to count."),
-      element("ul", { class: "ledgers" }, ...rows),
-      element("p", { class: "row" }, yes, element("button", { type: "button", class: "button", click: () => fill(byId("import-preview")) }, "Cancel")))));
+    const rows = ledgers.map((one) =>
+      element(
+        "li",
+        {},
+        element("strong", {}, one.name),
+        this.store.get(one.ledgerId) ? " (trusted already)" : "",
+        element("br"),
+        element("code", {}, one.ledgerId),
+        element("br"),
+        element("span", { class: "hint" }, `from: ${one.addedFrom}`),
+      ),
+    );
+    const yes = element(
+      "button",
+      { type: "button", class: "button primary", click: () => this.#take(ledgers, fileName) },
+      fresh ? `Trust ${many(fresh, "ledger")}` : "Take over what was verified",
+    );
+    fill(
+      byId("import-preview"),
+      element(
+        "div",
+        { class: "note" },
+        element(
+          "div",
+          {},
+          element(
+            "p",
+            {},
+            "Take over only what you exported yourself, or have from somebody on whose word you would trust a ledger: each id here starts to count.",
+          ),
+          element("ul", { class: "ledgers" }, ...rows),
+          element(
+            "p",
+            { class: "row" },
+            yes,
+            element("button", { type: "button", class: "button", click: () => fill(byId("import-preview")) }, "Cancel"),
+          ),
+        ),
+      ),
+    );
     yes.focus();
   }
 

@@ -12,7 +12,10 @@ import { TrustError } from "./trust.js";
 const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
 const ADVICE_WITHOUT_NEWER = "use another mirror; verified without it, the proof at hand counts as of its own status";
 const TIME_STAMP_BESIDE = {
-  state: "not_verifiable", not_later_ms: null, authority: null, known_as: null,
+  state: "not_verifiable",
+  not_later_ms: null,
+  authority: null,
+  known_as: null,
   reason: "this page does not verify time stamps: tallystick verify",
 };
 
@@ -26,7 +29,11 @@ export async function verdictBy(file, asked, store, mirror) {
   let found = { ...first, proof: file.proof, newer: null };
   if (mirror !== null && first.verdict.proven !== null) found = await byNewer(file, first, asked, store, mirror);
   const { verdict } = found;
-  const stamped = { ...verdict, is_attached: false, time_stamp: file.isStamped && verdict.online === null ? TIME_STAMP_BESIDE : null };
+  const stamped = {
+    ...verdict,
+    is_attached: false,
+    time_stamp: file.isStamped && verdict.online === null ? TIME_STAMP_BESIDE : null,
+  };
   return { ...found, verdict: file.isAttached ? partOf(stamped) : stamped };
 }
 
@@ -42,7 +49,7 @@ async function byNewer(file, first, asked, store, mirror) {
     if (!sameBytes(newer.extra.certificate.encoded, before.extra.certificate.encoded)) {
       throw new NotProven("P13", "it is of another certificate");
     }
-    const payload = files.payload ?? (newer.payload === null ? before.payload?.encoded ?? null : null);
+    const payload = files.payload ?? (newer.payload === null ? (before.payload?.encoded ?? null) : null);
     again = verdictOn({ ...file, ...files, payload }, asked, store);
   } catch (error) {
     if (error instanceof MirrorProblem) return withoutNewer(file, first, from, error.message.split("; ")[0]);

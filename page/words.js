@@ -51,7 +51,9 @@ export const PROVEN_ALL_THE_SAME = "What is proven of it all the same:";
 
 /** What stands over what is proven of a file that is not verified. */
 export function leadOf(one) {
-  return one.result === "certified_part" ? `What is proven of its first ${count(one.size_bytes)} bytes:` : PROVEN_ALL_THE_SAME;
+  return one.result === "certified_part"
+    ? `What is proven of its first ${count(one.size_bytes)} bytes:`
+    : PROVEN_ALL_THE_SAME;
 }
 
 export const MARK_MEANS =
@@ -64,7 +66,15 @@ export const MARK_MEANS =
  */
 export function told(one, nowMs) {
   const { failure, proven, claims } = one;
-  const said = { mark: failure === null ? "✓" : "×", headline: "", check: "", advice: "", warnings: [], proven: [], claims: [] };
+  const said = {
+    mark: failure === null ? "✓" : "×",
+    headline: "",
+    check: "",
+    advice: "",
+    warnings: [],
+    proven: [],
+    claims: [],
+  };
   if (failure === null) {
     said.headline = headline(one, proven);
   } else {
@@ -96,8 +106,10 @@ export function rowOf(one, nowMs) {
     Verdict: isMarked(one) ? `${verdict} !` : verdict,
     Issuer: proven ? proven.issuer.title || `${proven.issuer.key.slice(0, SHORT_ID)}…` : "",
     "Block time": proven ? utc(proven.block_ms).slice(0, 10) : "",
-    "Status as of": proven ? `${utc(proven.status_ms).slice(0, 10)}, ${days(BigInt(nowMs) - BigInt(proven.status_ms))}` : "",
-    Check: failure ? failure.rule ?? "" : "",
+    "Status as of": proven
+      ? `${utc(proven.status_ms).slice(0, 10)}, ${days(BigInt(nowMs) - BigInt(proven.status_ms))}`
+      : "",
+    Check: failure ? (failure.rule ?? "") : "",
   };
 }
 
@@ -201,6 +213,7 @@ function provenFields(one, proven, nowMs) {
     ["time stamped", stampedBy(one.time_stamp ?? null)],
     ["validity", proven.validity ? validityOf(proven.validity) : "a certificate of this kind has no status"],
     ["countersigned", ` ${cosignedBy(proven)}`],
+    ["ML-DSA", uncheckedBy(proven)],
     ["members", changesOf(proven)],
     ["ledger", `${proven.ledger} ${proven.ledger_id}, ${TRUSTED_BY[proven.trusted_by](proven)}`],
     ["certificate", `${proven.certificate}, number ${count(proven.log_index)} of the log`],
@@ -209,7 +222,7 @@ function provenFields(one, proven, nowMs) {
 }
 
 function proofOf(one) {
-  return one.is_attached ? "attached to the PDF; what else was added to it is not checked here" : one.proof ?? "";
+  return one.is_attached ? "attached to the PDF; what else was added to it is not checked here" : (one.proof ?? "");
 }
 
 function stampedBy(stamp) {
@@ -252,6 +265,12 @@ function cosignedBy(proven) {
   );
   const share = `${count(stake)} of ${count(total)} tokens at stake (${percent(stake, total)} %)`;
   return `by ${many(proven.cosigners.length, "member")} with ${share}: ${namesOf(who, 16)}`;
+}
+
+/** The page verifies no signatures by ML-DSA-44: who made some is told. */
+function uncheckedBy({ ml_dsa: { unchecked } }) {
+  if (!unchecked.length) return "";
+  return `signatures of ${many(unchecked.length, "member")}: not checked here; install tallystick[pq]`;
 }
 
 function changesOf(proven) {

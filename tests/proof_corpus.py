@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused, Rule, expect
 from tallystick.ledger.file_statement import FileStatement
+from tallystick.ledger.keys import Verify
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
@@ -55,6 +57,7 @@ def demand_of(case: dict[str, Any]) -> Demand:
         issuer=asked["issuer"],
         at_ms=asked["at_ms"],
         fresh_ms=asked["fresh_ms"],
+        verify_ml_dsa=ml_dsa_verifier() if asked.get("verifies_ml_dsa") else None,
     )
 
 
@@ -70,9 +73,9 @@ def accepted_by_others(case: dict[str, Any]) -> bool:
     return True
 
 
-def check_strictly(policy: bytes, leaf: bytes, proof: bytes) -> None:
+def check_strictly(policy: bytes, leaf: bytes, proof: bytes, verify_ml_dsa: Verify | None = None) -> None:
     """Raise `Refused` unless a tlog-proof shows this leaf, by the C2SP documents and a policy."""
-    signers, parsed = parse_policy(policy), parse_proof(proof)
+    signers, parsed = parse_policy(policy, verify_ml_dsa), parse_proof(proof)
     signers.check(parsed.checkpoint)
     head = parse_checkpoint(parsed.checkpoint.text)
     expect(Rule.P8, "root", head.root, root_from_path(leaf_hash(leaf), parsed.log_index, head.size, parsed.path))

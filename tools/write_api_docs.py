@@ -41,6 +41,7 @@ COMMANDS: dict[str, type[Struct]] = {
     "verify FILE.tlog-conflict": proof_views.ConflictVerdict,
     "witness new": command_views.WitnessShown,
     "witness add-log": command_views.WitnessShown,
+    "witness remove-log": command_views.WitnessShown,
     "witness show": command_views.WitnessShown,
 }
 """What commands about proofs print under `--json`; a test holds them to it."""

@@ -1,10 +1,10 @@
 /** Checkpoints of a log and their signatures (c2sp.org/tlog-checkpoint, tlog-cosignature); `ledger/checkpoint.py`. */
 
-import { toHex, uint64At } from "./bytes.js";
+import { fromHex, toHex, uint64At } from "./bytes.js";
 import { isSigned } from "./ed25519.js";
 import { Refused } from "./errors.js";
 import { MAX_EXACT } from "./msgpack.js";
-import { COSIGNATURE_TYPE, LOG_TYPE, NoteKey, cosignedBytes, decodeDigest } from "./note.js";
+import { COSIGNATURE_TYPE, LOG_TYPE, ML_DSA_TYPE, NoteKey, cosignedBytes, decodeDigest } from "./note.js";
 
 const DECIMAL = /^(?:0|[1-9][0-9]{0,15})$/;
 const TIME_BYTES = 8;
@@ -59,12 +59,25 @@ export function checkCosigned(note, origin, members) {
   let hasLog = false;
   for (const key of members) {
     if (signedAt(new NoteKey(origin, LOG_TYPE, key), note).length > 0) hasLog = true;
-    const name = `${origin}/${toHex(key).slice(0, 16)}`;
-    const times = signedAt(new NoteKey(name, COSIGNATURE_TYPE, key), note);
+    const times = signedAt(new NoteKey(cosignerName(origin, key), COSIGNATURE_TYPE, key), note);
     if (times.length > 0) found.push([key, times.reduce((latest, one) => (one > latest ? one : latest))]);
   }
   if (!hasLog) throw new Refused("P7", "no member signed the checkpoint as the log");
   return found;
+}
+
+/**
+ * Which of these members have lines of their ML-DSA-44 keys under the note: none of them is verified here.
+ * @param {Map<string, Uint8Array>} keys by member, whose keys are in hexadecimal digits @returns {Uint8Array[]}
+ */
+export function uncheckedMlDsa(note, origin, keys) {
+  const members = [...keys].map(([member, key]) => [fromHex(member), key]);
+  const keyOf = ([member, key]) => new NoteKey(cosignerName(origin, member), ML_DSA_TYPE, key);
+  return members.filter((one) => note.signedBy(keyOf(one)).length > 0).map(([member]) => member);
+}
+
+function cosignerName(origin, member) {
+  return `${origin}/${toHex(member).slice(0, 16)}`;
 }
 
 /**

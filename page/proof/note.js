@@ -1,14 +1,17 @@
 /** Signed notes (c2sp.org/signed-note v1.0.0), and the keys' text form, as `ledger/note.py` has them. */
 
-import { fromBase64, joinBytes, sameBytes, toHex, utf8 } from "./bytes.js";
+import { fromBase64, grouped, joinBytes, sameBytes, toHex, utf8 } from "./bytes.js";
 import { checkPublicKey } from "./ed25519.js";
 import { Refused } from "./errors.js";
 import { sha256Of } from "./hash.js";
+import { ML_DSA_KEY_BYTES } from "./structs.js";
 
 /** Ed25519 over the text. */
 export const LOG_TYPE = 0x01;
 /** Ed25519 over time and text (c2sp.org/tlog-cosignature). */
 export const COSIGNATURE_TYPE = 0x04;
+/** ML-DSA-44 over name, time, origin, size and root (likewise): it is not verified here. */
+export const ML_DSA_TYPE = 0x06;
 
 export const MAX_NOTE_BYTES = 128 * 1024;
 const MAX_NOTE_SIGNATURES = 100;
@@ -94,6 +97,10 @@ export function parseKey(name, rest) {
     throw new Refused("P1", form);
   }
   if (key.type === LOG_TYPE || key.type === COSIGNATURE_TYPE) checkPublicKey(key.publicKey);
+  if (key.type === ML_DSA_TYPE && key.publicKey.length !== ML_DSA_KEY_BYTES) {
+    const [expected, found] = [ML_DSA_KEY_BYTES, key.publicKey.length].map(grouped);
+    throw new Refused("P1", `a key of ML-DSA-44 has ${expected} bytes, not ${found}`);
+  }
   return key;
 }
 

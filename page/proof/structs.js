@@ -12,6 +12,8 @@ const MAX_STEPS = 8_192;
 const MAX_FOLLOWING = 64;
 const MAX_PATH_HASHES = 63;
 
+export const ML_DSA_KEY_BYTES = 1_312;
+
 const NO_CONTROLS = /^[^\x00-\x1f\x7f-\x9f]*$/u;
 const WEB_DOMAIN = /^[a-z0-9-]+(\.[a-z0-9-]+)+$/;
 
@@ -36,6 +38,8 @@ const SHORT_NAME = textOf(1, 40, /^[a-z0-9.-]+$/);
 const DOMAIN = textOf(0, 253, WEB_DOMAIN);
 const LABEL = textOf(0, 64, NO_CONTROLS);
 const MEMBER_ROLE = integerOf(1, 2);
+/** A public key of ML-DSA-44. */
+const ML_DSA_KEY = bytesOf(ML_DSA_KEY_BYTES, ML_DSA_KEY_BYTES);
 const REASON = integerOf(0, 5);
 
 // ---- blocks and votes -----------------------------------------------------------------------------------------
@@ -145,6 +149,7 @@ const KEY_OPERATION = taggedOf({
     ["admitted", SIGNATURE],
   ]),
   4: structOf([["key", PUBLIC_KEY], ["role", MEMBER_ROLE]]),
+  5: structOf([["member", PUBLIC_KEY], ["key", optional(ML_DSA_KEY)]]),
 });
 
 // ---- certificates ---------------------------------------------------------------------------------------------
@@ -262,6 +267,11 @@ export const KEY_ENTRY = structOf(
   ],
   4,
 );
+export const ML_DSA_ENTRY = structOf([
+  ["organisation", ORGANISATION_ID],
+  ["key", optional(ML_DSA_KEY)],
+  ["since", INDEX],
+]);
 const ROTATION = structOf([["key", PUBLIC_KEY], ["dueMs", MILLISECONDS], ["compromisedSince", optional(INDEX)]]);
 const ANY_INTEGER = integerOf(-(2n ** 63n), 2n ** 64n - 1n);
 export const ORGANISATION = structOf(

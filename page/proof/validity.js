@@ -1,20 +1,22 @@
 /** Who held a key, and whether a statement was valid; `ledger/{directory,status,validity}.py`. */
 
-import { plainNumber, uint64At } from "./bytes.js";
+import { plainNumber, toHex, uint64At, utf8 } from "./bytes.js";
 import { domainBytes } from "./certificate.js";
 import { Refused } from "./errors.js";
 import { sha256Of } from "./hash.js";
 import { provenValue } from "./merkle.js";
 import { decodeAs, encodeValue } from "./msgpack.js";
-import { KEY_ENTRY, ORGANISATION } from "./structs.js";
+import { KEY_ENTRY, ML_DSA_ENTRY, ORGANISATION } from "./structs.js";
 
 export const MAX_KEY_ENTRY_BYTES = 1024;
 const MAX_ORGANISATION_BYTES = 2048;
+const MAX_ML_DSA_ENTRY_BYTES = 2048;
 const STATUS_ENTRY_BYTES = 58;
 const SUPERSEDED = 1;
 const VOID = 3;
 const EFFECT_STATES = { 1: "superseded", 2: "revoked", 3: "void" };
 const REASON_NAMES = ["unspecified", "mistake", "fraud", "withdrawn", "key_compromised", "organisation_ended"];
+const ML_DSA_PLACE = "tallystick.pq.v1\x00";
 const NO_LEDGER = new Uint8Array(0);
 
 /** The key's entry in the directory with this root; `null`: there is none. Throws `Refused` (T1; E1 to E3). */
@@ -31,6 +33,29 @@ export function provenOrganisation(proof, organisationId, root) {
     throw new Refused("T1", `it shows that the directory has no organisation ${organisationId}`);
   }
   return decodeAs(ORGANISATION, MAX_ORGANISATION_BYTES, "organisation", found);
+}
+
+/**
+ * What proofs show of voters in the directory with this root, by their keys in hexadecimal digits: `holders`, ids of
+ * organisations, and `mlDsa`, ML-DSA-44 keys. Throws `Refused` (T1; E1 to E3).
+ * @param {any[]} proofs @param {Uint8Array[]} voters
+ */
+export function provenVoters(proofs, voters, root) {
+  const places = new Map(voters.map((key) => [toHex(sha256Of(utf8(ML_DSA_PLACE), key)), toHex(key)]));
+  const [holders, mlDsa] = [new Map(), new Map()];
+  for (const one of proofs) {
+    const place = one.leafKey ?? new Uint8Array(0);
+    const voter = places.get(toHex(place));
+    if (voter === undefined) {
+      const entry = provenKey(one, place, root);
+      if (entry !== null) holders.set(toHex(place), entry.organisation);
+    } else {
+      const found = provenValue(one, place, root);
+      const entry = found && decodeAs(ML_DSA_ENTRY, MAX_ML_DSA_ENTRY_BYTES, "ML-DSA key entry", found);
+      if (entry !== null && entry.key !== null) mlDsa.set(voter, entry.key);
+    }
+  }
+  return { holders, mlDsa };
 }
 
 /** The entry of a statement under the status root; `null`: it has none. Throws `Refused` (T1, E2). */

@@ -5,13 +5,13 @@
 
 import { sameBytes, toHex } from "./bytes.js";
 import { certificateId, checkDocument, checkSigned, fileStatementIn, isStatement } from "./certificate.js";
-import { checkCosigned, timesTold } from "./checkpoint.js";
+import { checkCosigned, timesTold, uncheckedMlDsa } from "./checkpoint.js";
 import { Conflict, NotProven, expectSame, inStep } from "./errors.js";
 import { ledgerIdOf, originOf } from "./genesis.js";
 import { Members, blockHash, rootsHash } from "./members.js";
 import { EMPTY_ROOT, leafHash, rootFromPath } from "./merkle.js";
 import { isDomain } from "./structs.js";
-import { provenKey, provenOrganisation, provenStatus, validityAt } from "./validity.js";
+import { provenKey, provenOrganisation, provenStatus, provenVoters, validityAt } from "./validity.js";
 
 const NO_PROOF_OF_ORGANISATION = { leafKey: null, leafValue: null, path: [] };
 
@@ -56,7 +56,11 @@ export function verifyBundle(bundle, demand) {
   inStep("P10", "payload", () => checkDocument(certificate, bundle.payload, demand.document));
   // T1: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
   const [keyEntry, organisation] = issuerOf(extra, proof.logIndex);
-  const held = organisationsOf(extra);
+  const { holders, mlDsa } = inStep("T1", "directory", () =>
+    provenVoters(extra.cosigners, voters.members.map(([key]) => key), ofMembers.directory),
+  );
+  const held = new Map([...genesis.founders.map((one) => [toHex(one.key), one.organisation]), ...holders]);
+  // P15: signatures by the ML-DSA keys of voters, which the directory names, are not verified here, and told as that.
   const { finalS, statusS } = timesTold(cosigners, voters.total);
   const laterS = demand.anchors.filter((one) => one.index > header.index).map((one) => secondsOf(one.timestampMs));
   const verdict = {
@@ -73,6 +77,7 @@ export function verifyBundle(bundle, demand) {
     organisation,
     validity: statedValidity(extra, block, proof.logIndex, keyEntry, demand.atMs ?? header.timestampMs),
     cosigners: cosigners.map((one) => ({ ...one, organisation: held.get(toHex(one.key)) ?? null })),
+    uncheckedMlDsa: uncheckedMlDsa(proof.checkpoint, checkpoint.origin, mlDsa),
     totalStake: voters.total,
     finalS,
     statusS: laterS.reduce((least, one) => (one < least ? one : least), statusS),
@@ -186,18 +191,6 @@ function issuerOf(extra, logIndex) {
     const proof = extra.organisation ?? NO_PROOF_OF_ORGANISATION;
     return [entry, provenOrganisation(proof, entry.organisation, root)];
   });
-}
-
-/** The ids of the organisations that have keys of voters, by key. */
-function organisationsOf(extra) {
-  const held = new Map(extra.genesis.founders.map((one) => [toHex(one.key), one.organisation]));
-  inStep("T1", "directory", () => {
-    for (const one of extra.cosigners) {
-      const entry = provenKey(one, one.leafKey ?? new Uint8Array(0), extra.ofMembers.directory);
-      if (entry !== null) held.set(toHex(one.leafKey), entry.organisation);
-    }
-  });
-  return held;
 }
 
 function statedValidity(extra, block, logIndex, keyEntry, atMs) {

@@ -139,6 +139,7 @@ export function provenView(verdict, question) {
     cosigners: verdict.cosigners.map(cosignerView),
     cosigned_stake: plainNumber(cosignedStake),
     total_stake: plainNumber(verdict.totalStake),
+    ml_dsa: { members: [], stake: 0, unchecked: verdict.uncheckedMlDsa.map(toHex) },
     changes: verdict.changes.map(changeView),
     validity: validity && validityView(validity, atMs, asOfMs),
     is_older: verdict.isOlder,

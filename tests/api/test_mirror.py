@@ -92,6 +92,7 @@ class Told:
 
     def __init__(self) -> None:
         self.newest: Countersigned | None = None
+        self.epoch_end: Countersigned | None = None
 
     async def wait(self, _is_enough: IsEnough, _wait_ms: int) -> None:
         pass

@@ -97,6 +97,29 @@ def test_a_fork_of_the_members_is_kept_and_judged_by_their_stake(tmp_path, mirro
     assert audit(tmp_path, mirrored.folder)["entries"] == 0
 
 
+def test_what_an_audit_keeps_is_told_by_trust(tmp_path, mirrored):
+    """Trusted by its id alone: its genesis, and with it the log's name, was not seen by the trust folder yet."""
+    for ledger_id, name in ((GENESIS.ledger_id.hex(), "ours"), ("ab" * 32, "other")):
+        cli("trust", "add", ledger_id, "--name", name, "--trust", "trust", cwd=tmp_path)
+    audit(tmp_path, mirrored.write())
+    assert "conflict" not in cli("trust", "list", "--trust", "trust", cwd=tmp_path).stdout
+    fork = Mirrored(tmp_path / "x", "fork").forge(9, "ben")
+    audit(tmp_path, fork.write("ada", "ben", "cy"), expect=ExitCode.OTHER_HISTORY)
+    (path,) = (tmp_path / "trust").glob("conflicts/*/*.tlog-conflict")
+    told = in_json("trust", "list", "--trust", "trust", cwd=tmp_path)["ledgers"]
+    kept = {one["name"]: [Path(path).name for path in one["conflicting_checkpoints"]] for one in told}
+    assert kept == {"ours": [path.name], "other": []}
+    assert "! 1 conflict" in cli("trust", "list", "--trust", "trust", cwd=tmp_path).stdout
+    shown = cli("trust", "show", "ours", "--trust", "trust", cwd=tmp_path).stdout
+    assert (
+        f"an audit kept two checkpoints of its log that conflict: tallystick verify trust/{path.parent.parent.name}"
+        in shown
+    )
+    cli("trust", "remove", "ours", "--yes", "--trust", "trust", cwd=tmp_path)
+    added = cli("trust", "add", GENESIS.ledger_id.hex(), "--name", "ours", "--trust", "trust", cwd=tmp_path)
+    assert "1 conflict" in added.output
+
+
 def test_a_history_that_proofs_contradict_is_not_taken_though_it_is_seen_for_the_first_time(tmp_path, mirrored):
     """What was verified by proofs is kept as anchors: here that of the honest checkpoint's block."""
     audit(tmp_path, mirrored.write())

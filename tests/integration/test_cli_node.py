@@ -128,6 +128,7 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("verify",): ["missing.txt"],
     ("renew",): ["."],
     ("anchor",): ["."],
+    ("page",): ["--to", "no/such/folder.html"],
     ("trust", "add"): ["ab"],
     ("trust", "add-tsa"): ["missing.pem"],
     ("trust", "show"): ["ours"],
@@ -275,7 +276,7 @@ def test_the_package_loads_no_library_before_it_is_used(tmp_path: Path) -> None:
     ("typed", "completed"),
     [
         ("tallystick cer", ["certify"]),
-        ("tallystick key ", ["new", "show", "admit", "rotate", "continue"]),
+        ("tallystick key ", ["new", "ml-dsa", "show", "admit", "rotate", "continue"]),
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
         ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
@@ -681,7 +682,7 @@ def test_run_hands_the_opened_key_to_the_node(
 ) -> None:
     ran: list[tuple[DataFolder, Settings, Wallet]] = []
 
-    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, *_: object) -> int:
         ran.append((folder, settings, wallet))
         return 5
 
@@ -708,7 +709,7 @@ def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
 ) -> None:
     ran: list[bytes] = []
 
-    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, *_: object) -> int:
         ran.append(wallet.public_key)
         return 0
 

@@ -75,7 +75,7 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger_and_a_proof(
     _check_decisions(account, facts)
     _check_proof(account, facts)
     monkeypatch.setenv("COLUMNS", "100")
-    show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"))
+    show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"), Path("report.txt"))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 100
     for words in (

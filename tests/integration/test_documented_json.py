@@ -41,6 +41,7 @@ def test_each_command_prints_the_struct_that_is_documented(mirrored: Mirrored, t
         "verify FILE.tlog-conflict": ("x.tlog-conflict", "--policy", "log-policy"),
         "witness new": ("witness.example", "--no-passphrase", "--data", "node"),
         "witness add-log": (LOG.key.text, "--data", "node"),
+        "witness remove-log": (LOG.key.name, "--data", "node"),
         "witness show": ("--data", "node"),
         "trust remove": ("ours", "--yes"),
         "trust add": (where, "--name", "again", "--yes"),

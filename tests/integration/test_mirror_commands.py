@@ -1,10 +1,12 @@
-"""`prove --from` and `verify --online` with a mirror: no node anywhere, nothing believed."""
+"""`prove --from`, `renew --from` and `verify --online` with a mirror: no node anywhere, nothing believed."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests import pdfs
 from tests.client.test_mirror import from_folder, reply, served
 from tests.governed import directory_genesis
 from tests.integration.command_line import cli, in_json
@@ -14,7 +16,9 @@ from tests.mirrors import mirror_files, write_mirror
 from tests.proving import ProvenLedger
 
 from tallystick.client.blocking import Client
+from tallystick.client.pdf_files import attach
 from tallystick.client.proof_files import PROOF, read_proof
+from tallystick.client.proof_writing import attached_form, bundle_attached
 from tallystick.host.addresses import drawn_port
 from tallystick.ledger.changes import Effect
 from tallystick.storage.mirror import state_codec, state_path
@@ -243,3 +247,50 @@ def test_when_all_nodes_are_stopped_the_mirror_that_they_left_goes_on_proving(tm
         assert (tmp_path / f"{report}{PROOF}").read_bytes() == from_mirror, "the chain's own proof is the same"
     (after,) = in_json("verify", report, cwd=tmp_path)["files"]
     assert after["result"] == "verified"
+
+
+# ---- renew --from -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_renewed_from_a_mirror_and_the_content_stays(mirrored: Mirrored) -> None:
+    before, to = read_proof(mirrored.proof).bundle, str(mirrored.mirror)
+    diploma = mirrored.folder / "diploma.pdf"
+    given = mirrored.handed.certify(diploma.name, content=(content := pdfs.by_reportlab()))
+    at = mirrored.ledger.countersigned(time_s=mirrored.handed.now_ms // 1000)
+    attach(diploma, attached_form(mirrored.ledger.prove(given.certificate, at)), sha256(content).digest())
+    mirrored.go_on(mirrored.ledger.scribe.statement())
+    told = in_json("renew", ".", "--from", to, cwd=mirrored.folder)
+    assert (told["renewed"], told["failed"]) == (2, [])
+    assert {one["status_ms"] for one in told["proofs"]} == {mirrored.handed.now_ms}
+    after, carried = read_proof(mirrored.proof).bundle, bundle_attached(diploma)
+    assert (after.payload, after.extra.certificate) == (before.payload, before.extra.certificate)
+    assert after.extra.header.index > before.extra.header.index
+    assert carried is not None
+    assert (carried.payload, carried.extra.header.index) == (given.payload, after.extra.header.index)
+    assert in_json("verify", "report.pdf", "diploma.pdf", cwd=mirrored.folder)["verified"] == 2
+    again = in_json("renew", ".", "--from", to, cwd=mirrored.folder)
+    assert {one["state"] for one in again["proofs"]} == {"as_new"}
+
+
+def test_an_older_mirror_or_another_ledger_s_replaces_nothing(mirrored: Mirrored, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    older_at = mirrored.ledger.countersigned(time_s=mirrored.handed.now_ms // 1000)
+    write_mirror(mirrored.ledger, older_at, older)
+    mirrored.go_on(mirrored.ledger.scribe.statement())
+    later = mirrored.handed.certify("later.pdf")
+    mirrored.handed.prove(later, "later.pdf")
+    in_json("renew", "report.pdf", "--from", str(mirrored.mirror), cwd=mirrored.folder)
+    before = {one: one.read_bytes() for one in mirrored.folder.iterdir() if one.is_file()}
+    (one,) = in_json("renew", "report.pdf", "--from", str(older), cwd=mirrored.folder)["proofs"]
+    assert one["state"] == "as_new"
+    told = in_json("renew", ".", "--from", str(older), cwd=mirrored.folder, expect=5)
+    assert [Path(lost["what"]).name for lost in told["failed"]] == [f"later.pdf{PROOF}"]
+    assert "is not in the mirror" in told["failed"][0]["problem"]["detail"]
+    other = ProvenLedger(tmp_path / "other.db", directory_genesis((10, 10)))
+    other.forge(other.scribe.statement())
+    write_mirror(other, other.countersigned(), tmp_path / "other")
+    told = in_json("renew", ".", "--from", str(tmp_path / "other"), cwd=mirrored.folder)
+    assert {one["state"] for one in told["proofs"]} == {"other_ledger"}
+    assert {one: one.read_bytes() for one in before} == before
+    said = mirrored.said("renew", ".", "--from", "../mirror", "--chain", "x", expect=2)
+    assert "--url, --chain and --from exclude each other" in said

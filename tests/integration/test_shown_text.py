@@ -167,7 +167,7 @@ def of_a_kept_chain(place: Place) -> None:
     assert printable(FILE_NAME) in place.read("prove", ANYTHING, "--from", FILE_NAME, expect=2)
     assert printable(ENCODABLE) in place.read("prove", "ab" * 32, "--from", f"ftp://{ENCODABLE}", expect=2)
     place.read("policy", *where, expect=5)
-    assert printable(FILE_NAME) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
+    assert printable(FILE_NAME[:60]) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
     place.read("page")
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
@@ -218,6 +218,11 @@ def of_time_stamps(place: Place, where: tuple[str, ...]) -> None:
     (place.folder / "proofs" / f"{FILE_NAME}.tlog-proof").write_text("none")
     assert printable(FILE_NAME) in place.read("anchor", "proofs", *nobody, expect=6)
     assert printable(FILE_NAME) in place.read("renew", "proofs", *where, expect=6)
+    marked = b"%PDF-1.7\n\n%tallystick.pdf-proof.v1 prefix=7 proof=1 members=- payload=-\n"
+    (place.folder / f"{FILE_NAME}.pdf").write_bytes(marked)
+    place.read("anchor", f"{FILE_NAME}.pdf", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", *where, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", "--from", FILE_NAME, expect=2)
     place.read("verify", "proofs", "--signed-before", ANYTHING, expect=2)
 
 
@@ -318,6 +323,8 @@ def of_what_is_decided(place: Place) -> None:
         for args in (("admit", ENCODABLE, "--title", "x"), ("replace-key", ENCODABLE), ("organisation-key", ENCODABLE)):
             place.read("member", *args, *where, expect=2)
         assert "nothing was changed" in place.read("member", "certifies", "on", *where, expect=2)
+        place.read("member", "ml-dsa", *where, expect=2)
+        assert "nothing was changed" in place.read("member", "ml-dsa", "--end", *where, expect=2)
         for args in (("remove", LEGAL), ("rename", LEGAL, "--title", "x"), ("stop-rotation", LEGAL)):
             assert printable(LEGAL) in place.read("member", *args, *where, expect=5)
         place.read("member", "rename", "node-1", "--title", label, *where, expect=6)
@@ -339,6 +346,7 @@ def of_what_is_named(place: Place) -> None:
     place.read("certify", "--subject", ANYTHING, "--data", "node", expect=2)
     place.read("certify", f"{FILE_NAME}.not", "--data", "node", expect=2)
     place.read("key", "new", "--no-passphrase", "--data", f"{{form}}{folder}")
+    place.read("key", "ml-dsa", "--no-passphrase", "--data", f"{{form}}{folder}")
     folder = f"0{folder}"
     assert printable(folder) in place.read("key", "new", "--no-passphrase", "--data", folder, expect=2)
     assert printable(folder) in place.read("key", "show", "--data", folder)
@@ -351,8 +359,8 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for word in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
-    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text]):
-        code = {"new": 2, "show": 5, "add-log": 5}[command[0]]
+    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text], ["remove-log", NOTE_NAME]):
+        code = {"new": 2}.get(command[0], 5)
         assert printable(folder) in place.read("witness", *command, "--data", folder, expect=code)
     place.read("witness", "add-log", ANYTHING, "--data", folder, expect=6)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')

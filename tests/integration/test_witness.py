@@ -29,7 +29,7 @@ from tallystick.host.witness import (
     create_witness,
 )
 from tallystick.ledger.checkpoint import signed_at
-from tallystick.ledger.note import Note, NoteKey, parse_key, parse_note
+from tallystick.ledger.note import KeyType, Note, NoteKey, parse_key, parse_note
 from tallystick.ledger.tlog_witness import AddCheckpoint, parse_add_checkpoint, witness_key
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest, StoreError
@@ -80,6 +80,29 @@ def test_a_log_that_grows_is_cosigned_each_time(witness, log):
         assert answer.startswith(f"— {NAME} ")
         assert answer.endswith("\n")
         assert latest(witness) == size
+
+
+def test_a_log_that_is_removed_is_not_cosigned_and_goes_on_where_it_was_when_it_is_added_again(witness, log):
+    ask(witness, request(log, 0, 7))
+    origin_hash = sha256(log.key.name.encode()).hexdigest()
+    witness.remove_log(log.key.name)
+    assert witness.logs() == []
+    with pytest.raises(UnknownLog):
+        ask(witness, request(log, 7, 40))
+    with pytest.raises(UnknownLog):
+        witness.checkpoint(origin_hash)
+    for origin in (log.key.name, "\udcff"):
+        with pytest.raises(UnknownLog, match="witness show"):
+            witness.remove_log(origin)
+    other = NoteKey(log.key.name, KeyType.LOG, WALLET.public_key)
+    with pytest.raises(BadRequest, match="by another key"):
+        witness.add_log(other.text)
+    witness.add_log(log.key.text)
+    assert latest(witness) == 7
+    assert witness.checkpoint(origin_hash)
+    with pytest.raises(OtherSize):
+        ask(witness, request(log, 0, 40))
+    assert cosigned(log.note(40), ask(witness, request(log, 7, 40)))
 
 
 def test_what_is_not_the_latest_is_told_the_size_of_that(witness, log):

@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { claimedLedger, isAnchor } from "../../page/proof/judge.js";
-import { LISTED, anchorToHex, judgeCase, plain, readGiven, readVector } from "./given.js";
+import { CASES, LISTED, anchorToHex, judgeCase, plain, readGiven, readVector } from "./given.js";
 
 const views = readGiven();
 
-for (const listed of LISTED.cases) {
+for (const listed of CASES) {
   test(listed.name, () => {
     const { verdict, anchor, conflict } = judgeCase(listed);
     assert.equal(verdict.exit_code, listed.exit);
@@ -32,6 +32,7 @@ function checkSaid(listed, proven, anchor) {
   assert.equal(Number(proven.status_ms), 1000 * said.status_s);
   assert.deepEqual(proven.cosigners.map((one) => one.organisation), said.cosigners);
   assert.equal(proven.is_older, said.older);
+  assert.deepEqual(proven.ml_dsa, { members: [], stake: 0, unchecked: said.ml_dsa?.unchecked ?? [] });
   if (demand.ledger === null || said.older) {
     assert.equal(anchor, null);
   } else {

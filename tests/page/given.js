@@ -25,6 +25,9 @@ export function readGiven() {
 
 export const LISTED = readVectorJson("proofs/verdicts.json");
 
+/** All cases but those for a verifier that knows ML-DSA-44: the page's does not. */
+export const CASES = LISTED.cases.filter(({ demand }) => !demand.verifies_ml_dsa);
+
 /** An anchor of the corpus as `judge` takes it. */
 function anchorFromHex(text) {
   const anchor = decodeAs(ANCHOR, 1024 * 1024, "anchor", fromHex(text));

@@ -1,4 +1,4 @@
-"""Every proof of the corpus in a real browser, in one load of the page: the same verdict, step and words."""
+"""Every proof of the corpus that is for the page, in a real browser, in one load: the same verdict, step and words."""
 
 import json
 from base64 import b64encode
@@ -6,7 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, checked, file, opened
-from tests.proof_corpus import CASES, read
+from tests.page.expected import CASES
+from tests.proof_corpus import read
 
 from tallystick.ledger.encoding import Codec
 from tallystick.proof.members import Anchor

@@ -6,9 +6,8 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from tests.page.expected import changed_files, corpus_views, run_suite
+from tests.page.expected import CASES, changed_files, corpus_views, run_suite
 from tests.page.parts import parts
-from tests.proof_corpus import CASES
 
 PAGE = Path(__file__).parents[2] / "page"
 LEDGER = Path(__file__).parents[2] / "src" / "tallystick" / "ledger"

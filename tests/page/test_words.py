@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from msgspec import to_builtins
+from tests.page.expected import CASES
 from tests.page.under_node import under_node
-from tests.proof_corpus import CASES, LISTED, bundle_of, demand_of
+from tests.proof_corpus import LISTED, bundle_of, demand_of
 from tests.strange_text import MARKUP, STRANGE
 from tests.vectors.proof_told import view_of
 

@@ -9,7 +9,10 @@ const field = ([label, text]) => `  ${label.padEnd(13)}${text}`;
 
 function lines(one) {
   const said = told(one, nowMs);
-  const failed = [["check", said.check], ["do next", said.advice]].filter(([, text]) => text);
+  const failed = [
+    ["check", said.check],
+    ["do next", said.advice],
+  ].filter(([, text]) => text);
   const isFailed = one.failure !== null;
   return [
     `${said.mark} ${one.name}${said.headline}`,

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from tallystick.integrity.check import Report
 
 
+class MlDsaKey(Answer, frozen=True, kw_only=True):
+    """A key of ML-DSA-44."""
+
+    sha256: str
+    """Of the public key."""
+    public_key: str
+    """1,312 bytes."""
+    key_file: str
+
+
 class OwnKey(Answer, frozen=True, kw_only=True):
     """The key of a node or user."""
 

@@ -24,6 +24,8 @@ class TrustedLedger(View, frozen=True, kw_only=True):
     """All that are kept, each of when it was the newest."""
     conflicts: list["Conflict"]
     """Proofs of other histories, with which this one cannot be; empty, if all is well."""
+    conflicting_checkpoints: list[str]
+    """Files of two checkpoints of its log that conflict, kept by `audit`: `verify` judges them."""
 
 
 class Conflict(View, frozen=True):
@@ -141,6 +143,17 @@ class Cosigner(View, frozen=True):
     """By the member's clock."""
 
 
+class MlDsa(View, frozen=True):
+    """Who cosigned by ML-DSA-44, too: that covers the log only, not its members, nor the status."""
+
+    members: list[str]
+    """Keys of those whose signatures are good."""
+    stake: int
+    """Theirs."""
+    unchecked: list[str]
+    """Keys of those whose signatures cannot be verified on this machine: tallystick[pq] is not installed."""
+
+
 class MemberChange(View, frozen=True):
     """A change of those who vote, that was followed."""
 
@@ -194,6 +207,7 @@ class Proven(View, frozen=True, kw_only=True):
     cosigners: list[Cosigner]
     cosigned_stake: int
     total_stake: int
+    ml_dsa: MlDsa
     changes: list[MemberChange]
     validity: Validity | None
     """`null`: it is no statement, and has none."""

@@ -192,6 +192,11 @@ def proven_view(
         cosigners=[_cosigner_view(one) for one in verdict.cosigners],
         cosigned_stake=sum(one.stake for one in verdict.cosigners),
         total_stake=verdict.total_stake,
+        ml_dsa=v.MlDsa(
+            [key.hex() for key in verdict.ml_dsa.signed],
+            verdict.ml_dsa_stake,
+            [key.hex() for key in verdict.ml_dsa.unchecked],
+        ),
         changes=[_change_view(one) for one in verdict.changes],
         validity=validity_as_proven(verdict, at_ms),
         is_older=verdict.is_older,
@@ -204,8 +209,10 @@ def validity_as_proven(verdict: Verdict, at_ms: int | None = None) -> Validity |
     return validity_view(found, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if found else None
 
 
-def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, KeptConflict]]) -> v.TrustedLedger:
-    """A trusted ledger."""
+def trusted_view(
+    one: TrustedLedger, conflicts: Sequence[tuple[Path, KeptConflict]], checkpoints: Sequence[Path]
+) -> v.TrustedLedger:
+    """A trusted ledger, and what is kept of other histories: of proofs, and of audits."""
     newest = one.newest
     return v.TrustedLedger(
         name=one.name,
@@ -218,6 +225,7 @@ def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, KeptConflic
         newest_ms=newest.timestamp_ms if newest else None,
         verified_blocks=[anchor.index for anchor in one.anchors],
         conflicts=[v.Conflict(str(path), conflict.seen_ms, conflict.reason) for path, conflict in conflicts],
+        conflicting_checkpoints=list(map(str, checkpoints)),
     )
 
 

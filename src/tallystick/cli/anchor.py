@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def anchor(
-    files: Annotated[list[Path], argument("FILE|DIR", "Documents with a proof beside them, proofs, folders.")],
+    files: Annotated[list[Path], argument("FILE|DIR", "Documents with a proof, proofs, folders.")],
     *,
     tsa: Tsa = None,
     trust: Trust = None,
@@ -28,6 +28,8 @@ def anchor(
 
     A token shows, under an authority that the verifier trusts, that the log and the signatures under it existed by a
     time: also when their kind of signature is broken later. tallystick verify reads it; so does openssl ts.
+
+    Of a PDF that carries its proof, too: the token is in FILE.pdf.tsr, and not in the PDF. Hand on both.
 
     The authority is asked once for proofs that were made together, learns a hash and nothing else, and has to be one
     that you trust: tallystick trust add-tsa. A proof with a token that holds is left as it is.
@@ -56,7 +58,7 @@ def anchor(
     give(Anchored(requests=anchorer.requests, stamped=stamped, failed=lost))
     _tell(stamped, lost)
     if not stamped and not lost:
-        say("There is no proof in it: a proof's name ends with .tlog-proof")
+        say("There is no proof in it: no name ends with .tlog-proof, and no PDF carries one")
     if codes := {problem.exit_code for _, problem in failed}:
         raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
 

@@ -17,6 +17,7 @@ from tallystick.storage.store import Store
 
 if TYPE_CHECKING:  # not every command needs its libraries
     from tallystick.client.blocking import Client
+    from tallystick.host.ml_dsa import MlDsaWallet
     from tallystick.host.trust import TrustStore
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
@@ -173,6 +174,22 @@ def open_key(path: Path, file: Path | None, none: bool) -> Wallet:
     is_told = none or file is not None or os.environ.get(PASSPHRASE_VARIABLE)
     bare = None if is_told else open_bare_key(path)
     return bare or open_key_file(path, find_passphrase(file, none, str(path)))
+
+
+def open_ml_dsa_key(path: Path, file: Path | None, none: bool) -> "MlDsaWallet | None":
+    """The key of ML-DSA-44 in a file; `None`, with a warning, where this machine has no library for it.
+
+    Raises as `open_key` does.
+    """
+    from tallystick.host.ml_dsa import has_ml_dsa, open_ml_dsa_file  # noqa: PLC0415  # few commands need it
+
+    if not has_ml_dsa():
+        warn(f"{path} is not used: there is no library for ML-DSA-44 here; install tallystick[pq]")
+        return None
+    if not (none or file is not None or os.environ.get(PASSPHRASE_VARIABLE)):
+        with suppress(Refused):
+            return open_ml_dsa_file(path, "")
+    return open_ml_dsa_file(path, find_passphrase(file, none, str(path)))
 
 
 def wallet_in(key: Path | None, passphrase_file: Path | None, no_passphrase: bool) -> Wallet | None:

@@ -56,6 +56,9 @@ def prove(
     since: Annotated[
         int, option("For who knows the members of this epoch.", "EPOCH", min=0, show_default="those of the genesis")
     ] = 0,
+    ml_dsa: Annotated[
+        bool, flag("--ml-dsa", "At the newest epoch's end that members signed with ML-DSA-44, too: an older status.")
+    ] = False,
     to: Annotated[Path | None, option("Write it there.", "FILE", show_default="FILE.tlog-proof, ID.tlog-proof")] = None,
     attach: Annotated[
         bool, flag("--attach", "Attach it to the PDF. A proof that a PDF carries is made anew there in any case.")
@@ -87,6 +90,7 @@ def prove(
       tallystick prove report.pdf
       tallystick prove diplomas/*.pdf --attach
       tallystick prove 3f786850e387550f --to diploma.tlog-proof
+      tallystick prove report.pdf --ml-dsa
       tallystick prove diplomas/*.pdf --from https://log.uni-a.example
     """
     if to is not None and len(what) > 1:
@@ -97,11 +101,14 @@ def prove(
         raise typer.BadParameter("--url, --chain and --from exclude each other")
     if mirror is not None and since:
         raise typer.BadParameter("--since takes a node: a mirror tells the members from the genesis on")
+    if mirror is not None and ml_dsa:
+        raise typer.BadParameter("--ml-dsa takes a node: a mirror has no signatures by ML-DSA-44")
     with ExitStack() as stack:
         if mirror is not None:
             source: ProofSource = open_mirror(mirror, stack)
         else:
-            source = NodeSource(stack.enter_context(open_source(chain, data, url)), since, timeout)
+            client = stack.enter_context(open_source(chain, data, url))
+            source = NodeSource(client, since, timeout, ml_dsa=ml_dsa)
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:

@@ -32,7 +32,9 @@ _STATES: Final = {
 
 
 def renew(
-    folders: Annotated[list[Path], argument("DIR", "Folders with proofs, and folders inside; or single proofs.")],
+    folders: Annotated[
+        list[Path], argument("DIR", "Folders with proofs, and folders inside; or single proofs, or PDFs.")
+    ],
     *,
     older_than: Annotated[
         int | None, option("Only proofs whose status is older: 30d.", "SPAN", parser=span_ms, show_default="all")
@@ -52,6 +54,9 @@ def renew(
     A proof is replaced only by one that was verified, is of the same certificate and has a later status. What fails
     stays as it is, and hinders no other. Cut off, the same command goes on: with --older-than it leaves out what was
     renewed. Content that the node has erased is kept in FILE.payload. Proofs of another ledger are left alone.
+
+    A proof that a PDF carries (certify --attach) is replaced in the PDF, which is read as it was before. One that was
+    changed since is told, and left. Other files are not touched.
 
     With --tsa, or $TALLYSTICK_TSA, each gets a time stamp as by tallystick anchor, unless it has one that holds.
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
 import typer
 from msgspec.structs import replace
 
-from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, flag, node_folder, open_key, option
+from tallystick.cli.options import (
+    Data,
+    NoPassphrase,
+    PassphraseFile,
+    flag,
+    node_folder,
+    open_key,
+    open_ml_dsa_key,
+    option,
+)
 from tallystick.cli.output import fail
 from tallystick.host.addresses import split_address
 from tallystick.host.data_folder import DataFolder, Settings
@@ -21,6 +30,7 @@ from tallystick.problems import DamagedStore, ExitCode, KeyFileError, Problem
 if TYPE_CHECKING:
     from tallystick.api.app import TcpDoor
     from tallystick.api.witnessing import WitnessDoor
+    from tallystick.host.ml_dsa import MlDsaWallet
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 _FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
@@ -82,11 +92,13 @@ def run(
         tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
         tcp = TcpDoor(*split_address(api), tuple(api_host or ()), tls, api_proxy, api_search)
     wallet = open_key(folder.key_path, passphrase_file, no_passphrase)
+    has_ml_dsa_key = folder.ml_dsa_path.exists()
+    ml_dsa = open_ml_dsa_key(folder.ml_dsa_path, passphrase_file, no_passphrase) if has_ml_dsa_key else None
     with ExitStack() as stack:
         if tcp is not None and folder.witness_path.exists():
             witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
             tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet, stack))
-        run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
+        run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, log_json=log_json, log_level=log_level)
 
 
 def _witness(folder: DataFolder, wallet: Wallet, stack: ExitStack) -> "WitnessDoor":
@@ -108,6 +120,7 @@ def run_here(
     wallet: Wallet,
     tcp: "TcpDoor | None" = None,
     *,
+    ml_dsa: "MlDsaWallet | None" = None,
     log_json: bool = False,
     log_level: LogLevel = "info",
 ) -> NoReturn:
@@ -117,4 +130,4 @@ def run_here(
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
     start_logging(log_level, log_json)
-    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp)))
+    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp), ml_dsa))

@@ -25,6 +25,7 @@ from tallystick.host import trust as kept
 from tallystick.host.authorities import MAX_PEM_BYTES, Authorities
 from tallystick.host.clock import now_ms
 from tallystick.host.own_files import TrustError
+from tallystick.host.seen_logs import SeenLogs
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SAFE_NAME, TrustStore, is_safe_name, named_ledger
 from tallystick.ledger.errors import Refused
@@ -83,8 +84,8 @@ def add(
     if name is not None and added.name != name:
         warn(f"it was trusted before, as {added.name}, and still is; to rename it, remove it first")
     say(marked("✓", added.name, f" is trusted: {added.ledger_id.hex()}"))
-    if found := store.conflicts(added.ledger_id):
-        warn(f"{many(len(found), 'other history')} of it was seen before; tallystick trust show {added.name}")
+    if count := _conflicts(_view(store, added)):
+        warn(f"{many(count, 'conflict')} with other histories of it seen before; tallystick trust show {added.name}")
 
 
 @trust.command("add-tsa")
@@ -143,7 +144,7 @@ def list_(trust: Trust = None, data: Data = None) -> None:
             "Ledger id": lambda one: f"{one.ledger_id[:SHORT_ID]}…",
             "Calls itself": lambda one: one.title or "",
             "Newest block": _newest,
-            "": lambda one: f"! {many(len(one.conflicts), 'conflict')}" if one.conflicts else "",
+            "": lambda one: f"! {many(_conflicts(one), 'conflict')}" if _conflicts(one) else "",
         },
         left_out=("Calls itself",),
     )
@@ -186,6 +187,8 @@ def show(
     )
     for conflict in view.conflicts:
         say(field("!", f"{utc(conflict.seen_ms)}: another history: {conflict.reason}; {conflict.folder}", "bold red"))
+    for path in view.conflicting_checkpoints:
+        say(field("!", f"an audit kept two checkpoints of its log that conflict: tallystick verify {path}", "bold red"))
 
 
 @trust.command()
@@ -284,7 +287,11 @@ def _how(what: str, path: Path) -> str:
 
 
 def _view(store: TrustStore, one: kept.TrustedLedger) -> TrustedLedger:
-    return trusted_view(one, store.conflicts(one.ledger_id))
+    return trusted_view(one, store.conflicts(one.ledger_id), SeenLogs(store.path).conflicts(one.ledger_id))
+
+
+def _conflicts(one: TrustedLedger) -> int:
+    return len(one.conflicts) + len(one.conflicting_checkpoints)
 
 
 def _newest(one: TrustedLedger) -> str:

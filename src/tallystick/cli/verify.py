@@ -21,6 +21,7 @@ from tallystick.client.conflicts import CONFLICT, judge_conflict
 from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
 from tallystick.client.verdicts import Question, Verifier, own_node
 from tallystick.host.clock import now_ms
+from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.ledger.tlog_conflict import MAX_CONFLICT_BYTES
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
 from tallystick.problems import ExitCode, Problem, UnreadableFile
@@ -196,7 +197,7 @@ def read_policy(path: Path) -> Policy:
     """The policy in a file. Raises `UnreadableFile`, `Refused` (P1)."""
     try:
         with path.open("rb") as file:
-            return parse_policy(file.read(MAX_POLICY_BYTES + 1))
+            return parse_policy(file.read(MAX_POLICY_BYTES + 1), ml_dsa_verifier())
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}; name the file of a policy") from None
 

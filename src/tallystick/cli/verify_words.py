@@ -151,6 +151,7 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
             "time stamped": _stamped(one.time_stamp),
             "validity": validity(proven.validity) if proven.validity else "a certificate of this kind has no status",
             "countersigned": f" {_cosigned(proven)}",
+            "ML-DSA": _ml_dsa(proven),
             "members": _changes(proven),
             "ledger": f"{proven.ledger} {proven.ledger_id}, {_trusted(proven)}",
             "certificate": f"{proven.certificate}, number {proven.log_index:,} of the log",
@@ -225,6 +226,18 @@ def _cosigned(proven: v.Proven) -> str:
     ]
     stake = f"{proven.cosigned_stake:,} of {proven.total_stake:,} tokens at stake ({share:.0f} %)"
     return f"by {many(len(proven.cosigners), 'member')} with {stake}: {names_of(who, most=16)}"
+
+
+def _ml_dsa(proven: v.Proven) -> str:
+    """Who signed in a way that is meant to withstand quantum computers, and what that is of."""
+    signed, unchecked = proven.ml_dsa.members, proven.ml_dsa.unchecked
+    if unchecked:
+        return f"signatures of {many(len(unchecked), 'member')}: not checked here; install tallystick[pq]"
+    if not signed:
+        return ""
+    stake = f"{proven.ml_dsa.stake:,} of {proven.total_stake:,} tokens at stake"
+    covers = "which covers the log only, not members and status"
+    return f"also signed with ML-DSA-44 by {many(len(signed), 'member')} with {stake}, {covers}"
 
 
 def _changes(proven: v.Proven) -> str:

@@ -102,6 +102,23 @@ def add_log(
     say(marked("✓", added.name, " is cosigned from now on, as it grows"))
 
 
+@witness.command("remove-log")
+def remove_log(
+    origin: Annotated[str, argument("ORIGIN", "Of the log, as witness show has it.")], *, data: Data = None
+) -> None:
+    """Cosign a log no more, from now on. The node need not be started again.
+
+    How far it was cosigned is kept: after add-log, with the same key, it goes on from there.
+
+    Example: tallystick witness remove-log log.example
+    """
+    with closing(_open(node_folder(data))) as found:
+        found.remove_log(origin)
+        told = WitnessShown(key=found.key.text, logs=_lines(found))
+    give(told)
+    say(marked("✓", origin, " is cosigned no more"))
+
+
 def _lines(found: Witness) -> list[WitnessedLog]:
     return [WitnessedLog(one.key.name, one.key.text, one.latest.size) for one in found.logs()]
 

@@ -9,7 +9,7 @@ import httpx
 
 from tallystick.api.command_views import ProofStamped
 from tallystick.api.proof_views import TimeStamp
-from tallystick.client.proof_files import PROOF, TIME_STAMP, RawProof, read_proof
+from tallystick.client.proof_files import PROOF, TIME_STAMP, RawProof, counted_proof
 from tallystick.client.proof_writing import write_time_stamp
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, read_token
 from tallystick.client.time_stamps import TimeStamps, check_available
@@ -54,16 +54,16 @@ class Anchorer:
         """By the SHA-512 of the note: what stands beside a proof of it, or came, or why not."""
 
     def anchor(self, path: Path) -> ProofStamped:
-        """Have a token beside a proof, unless one lies there that holds. Raises `Problem`."""
+        """Have a token beside a proof, or a PDF that carries one, unless one that holds is there. Raises `Problem`."""
         try:
-            files = read_proof(path)
+            found, files = counted_proof(path)
             note = files.note
         except Refused as refused:
             raise RefusedInput(refused) from None
         if (kept := self._kept(files, note)) is not None:
             return _told(path, kept, was_there=True)
         response, stamp = self._remembered(note)
-        write_time_stamp(response, path)
+        write_time_stamp(response, found)
         return _told(path, stamp, was_there=False)
 
     def _kept(self, files: RawProof, note: bytes) -> TimeStamp | None:

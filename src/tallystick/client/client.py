@@ -260,14 +260,22 @@ class AsyncClient(Governing):
     # ---- proving ------------------------------------------------------------------------------------------------
 
     async def prove(
-        self, certificate_id: str, *, since: int = 0, fresh: bool = False, timeout_s: float = 60.0
+        self,
+        certificate_id: str,
+        *,
+        since: int = 0,
+        fresh: bool = False,
+        ml_dsa: bool = False,
+        timeout_s: float = 60.0,
     ) -> ProofFiles:
         """The proof of a certificate, which needs no node, for whoever knows the members of epoch `since`.
 
         Waits for a checkpoint that covers it. `fresh`: has members countersign anew what is older than a minute.
+        `ml_dsa`: at the newest end of an epoch that members cosigned by ML-DSA-44, too, and without waiting.
         Raises `AnswerProblem`.
         """
         asked = {"since": since, "fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
+        asked |= {"ml_dsa": "true"} if ml_dsa else {}
         path = f"/v1/certificates/{segment(certificate_id.lower())}/proof"
         told = await self._get_slowly(proving_views.ProofAnswer, path, timeout_s, **asked)
         return self._checked(told.proof, certificate_id.lower())

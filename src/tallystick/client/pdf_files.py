@@ -7,17 +7,21 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
 
 from tallystick.client.drafts import UNDER_WAY
 from tallystick.ledger.errors import NotProven, Rule
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import CannotMake, Problem, UnreadableFile
 from tallystick.proof.pdf_revision import (
+    MARK_BYTES,
     NAMES,
     AttachedProof,
     Mark,
@@ -25,6 +29,7 @@ from tallystick.proof.pdf_revision import (
     check_revision,
     find_mark,
     is_marked,
+    marks_in,
     write_revision,
 )
 from tallystick.proof.pdf_syntax import MalformedPdf, entries, items, number, reference, string, value_at
@@ -38,6 +43,7 @@ MAX_PDF_BYTES: Final = 128 * 1024 * 1024
 
 _MAX_REVISION_BYTES: Final = 16 * 1024 * 1024
 _BEGINS: Final = b"%PDF-"
+_PIECE_BYTES: Final = 1024 * 1024
 _TAIL_BYTES: Final = 2048
 _STARTXREF: Final = re.compile(rb"startxref[\r\n\t ]+(\d{1,10})[\r\n\t ]+%%EOF")
 _OBJECT: Final = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]+(\d{1,5})[\0\t\n\f\r ]+obj")
@@ -66,6 +72,16 @@ class Carried(NamedTuple):
     """Why it does not count (P16)."""
 
 
+class Marked(Enum):
+    """Whether a file has the line with which a proof in a PDF begins."""
+
+    NOT = auto()
+    THERE = auto()
+    """At the place that it says: `verify` takes the proof from it."""
+    ELSEWHERE = auto()
+    """Only at another: it was changed, or another PDF is in it. A proof beside it comes first."""
+
+
 def carried_in(path: Path) -> Carried | None:
     """The proof that a PDF carries, and whether the file is exactly what attaching it made; `None`: it carries none.
 
@@ -85,6 +101,23 @@ def carried_by(name: str, data: bytes) -> Carried | None:
         return None
     told = "changed after certification, or another PDF with a proof is in it: that was attached at another place"
     return Carried(_described(name, data), None, NotProven(Rule.P16, told))
+
+
+def mark_in(path: Path) -> Marked:
+    """Whether a file is a PDF with a proof, and nothing else of it; a piece of it is held. Raises `UnreadableFile`."""
+    marked = Marked.NOT
+    with _opened(path) as file:
+        if file is None or file.read(len(_BEGINS)) != _BEGINS:
+            return marked
+        held, offset = _BEGINS, 0
+        while piece := file.read(_PIECE_BYTES):
+            held += piece
+            for is_there in marks_in(held, offset):
+                if is_there:
+                    return Marked.THERE
+                marked = Marked.ELSEWHERE
+            offset, held = offset + len(held[:-MARK_BYTES]), held[-MARK_BYTES:]
+    return marked
 
 
 def as_it_was(path: Path, note: str = "") -> FileStatement:
@@ -364,8 +397,15 @@ def _described(name: str, content: bytes, note: str = "") -> FileStatement:
 
 def _read(path: Path) -> bytes | None:
     """A PDF file; `None`: it is none, or larger than any that carries a proof. Raises `UnreadableFile`."""
-    with opened(path) as file:
-        if file is None or os.fstat(file.fileno()).st_size > MAX_PDF_BYTES + _MAX_REVISION_BYTES:
+    with _opened(path) as file:
+        if file is None or (begins := file.read(len(_BEGINS))) != _BEGINS:
             return None
-        begins = file.read(len(_BEGINS))
-        return begins + file.read() if begins == _BEGINS else None
+        return begins + file.read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | None]:
+    """A file that is not larger than any PDF that carries a proof, if there is one. Raises `UnreadableFile`."""
+    with opened(path) as file:
+        is_too_large = file is not None and os.fstat(file.fileno()).st_size > MAX_PDF_BYTES + _MAX_REVISION_BYTES
+        yield None if is_too_large else file

@@ -1,4 +1,7 @@
-"""A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload."""
+"""A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload.
+
+Or in the document, if that is a PDF. A time stamp is beside it in both cases, as FILE.tsr.
+"""
 
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -81,12 +84,25 @@ def find_proof(path: Path, proof: Path | None = None) -> Found:
     is_beside = proof is None and is_there(beside)
     carried = carried_in(path) if proof is None else None
     if carried is not None and (carried.proof is not None or not is_beside):
-        files = RawProof(*carried.proof) if carried.proof is not None else None
+        files = RawProof(*carried.proof, time_stamp=_token(path)) if carried.proof is not None else None
         ignored = beside if is_beside else None
         document, changed = carried.document, carried.changed
         return Found(path.name, document, path, files, is_attached=True, changed=changed, ignored=ignored)
     files = read_proof(beside) if proof is not None or is_beside else None
     return Found(path.name, document, beside if files else None, files)
+
+
+def counted_proof(path: Path) -> tuple[Found, RawProof]:
+    """The proof that counts of a document, or a proof itself, so that it may be replaced.
+
+    Raises `Refused` (P16) for a PDF that was changed after its proof was attached, `UnreadableFile`.
+    """
+    found = find_proof(path)
+    if found.changed is not None:
+        raise found.changed
+    if found.files is None:
+        raise UnreadableFile(f"{path} carries no proof any more; tallystick prove makes one")
+    return found, found.files
 
 
 def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None) -> Found:
@@ -106,7 +122,12 @@ def read_proof(path: Path) -> RawProof:
     has_members, has_payload = _stands_beside(proof)
     members = read_bounded(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
     payload = read_bounded(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
-    return RawProof(proof, members, payload, read_bounded(base.with_name(base.name + TIME_STAMP), MAX_TOKEN_BYTES))
+    return RawProof(proof, members, payload, _token(base))
+
+
+def _token(document: Path) -> bytes | None:
+    """The time stamp beside a document with a proof."""
+    return read_bounded(document.with_name(document.name + TIME_STAMP), MAX_TOKEN_BYTES)
 
 
 def _stands_beside(proof: bytes) -> tuple[bool, bool]:

@@ -36,9 +36,12 @@ class ProofSource(Protocol):
 class NodeSource:
     """A node, or the file of a chain."""
 
-    def __init__(self, client: Client, since: int = 0, timeout_s: float = 60.0) -> None:
-        """Proofs are for who knows the members of epoch `since`; so long members are waited for."""
-        self._client, self._since, self._timeout_s = client, since, timeout_s
+    def __init__(self, client: Client, since: int = 0, timeout_s: float = 60.0, *, ml_dsa: bool = False) -> None:
+        """Proofs are for who knows the members of epoch `since`; so long members are waited for.
+
+        `ml_dsa`: at the newest epoch's end that members cosigned by ML-DSA-44, too; nobody is waited for.
+        """
+        self._client, self._since, self._timeout_s, self._ml_dsa = client, since, timeout_s, ml_dsa
         self.ledger_id = client.ledger_id
 
     def certificate_id(self, beginning: str) -> str:
@@ -52,8 +55,10 @@ class NodeSource:
 
     def prove(self, certificate_id: str, before: Bundle | None) -> ProofFiles:
         """Members countersign anew what is older than a minute, if a running node can ask them."""
-        fresh = not self._client.is_file
-        return self._client.prove(certificate_id, since=self._since, fresh=fresh, timeout_s=self._timeout_s)
+        fresh = not self._client.is_file and not self._ml_dsa
+        return self._client.prove(
+            certificate_id, since=self._since, fresh=fresh, ml_dsa=self._ml_dsa, timeout_s=self._timeout_s
+        )
 
 
 class MirrorSource:

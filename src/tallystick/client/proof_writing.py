@@ -13,9 +13,10 @@ from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.client.drafts import UNDER_WAY
-from tallystick.client.pdf_files import attach, carried_in
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, RawProof, is_there, read_proof
-from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, read_token
+from tallystick.client.pdf_files import Marked, attach, carried_in, mark_in
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, Found, RawProof, is_there, read_proof
+from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, TokenFile, read_token
+from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import NotProven, Refused
@@ -65,22 +66,42 @@ def write_proof(made: ProofFiles, path: Path, option: str = "--to") -> Written:
     return Written(path, members if made.members is not None else None, payload if made.payload is not None else None)
 
 
-def write_time_stamp(response: bytes, proof: Path) -> Path:
+def replace_proof(made: ProofFiles, found: Found) -> None:
+    """Write a proof durably in the place of one of the same certificate: a file of its own, or the PDF that carries it.
+
+    Raises `CannotMake`, `CannotAttach`, `UnreadableFile`; that is as it was, then.
+    """
+    assert found.path is not None, "it was found there"
+    if found.is_attached:
+        assert found.document is not None, "the PDF"
+        attach(found.path, attached_form(made), found.document.sha256)
+    else:
+        write_proof(made, found.path)
+
+
+def write_time_stamp(response: bytes, found: Found) -> Path:
     """Write the token of a proof beside it, durably. What is no token, or one of the document, is not replaced.
 
     Raises `CannotMake`, `UnreadableFile`.
     """
-    document = proof.with_name(proof.name.removesuffix(PROOF))
+    assert found.path is not None, "it was found there"
+    document = found.path.with_name(found.path.name.removesuffix(PROOF))
     path = document.with_name(document.name + TIME_STAMP)
     if is_taken(path):
         try:
             before = read_token(read_bounded(path, MAX_TOKEN_BYTES) or b"")
         except Refused:
             raise CannotMake(f"{path} is there, and is no time stamp token; move it away") from None
-        if document.is_file() and before.is_over(document):
+        if document.is_file() and _is_over_document(before, document, found):
             raise CannotMake(f"{path} is there, a time stamp of the document itself; move it away")
     _replace({path: response}, "--to")
     return path
+
+
+def _is_over_document(token: TokenFile, document: Path, found: Found) -> bool:
+    """Whether a token is of a file, or of the PDF that it was before its proof was attached."""
+    as_it_was = found.document if found.is_attached else None
+    return token.is_over(document) or (as_it_was is not None and token.is_over(document, as_it_was.size_bytes))
 
 
 def certificate_in(path: Path) -> str | None:
@@ -106,7 +127,7 @@ def proven_by(made: ProofFiles, ledger_id: bytes, now_ms: int) -> Verdict:
     """
     try:
         bundle = read_bundle(made.proof.encode(), made.members, made.payload)
-        return verify(bundle, Demand(now_ms, ledger_id, _known_start(bundle)))
+        return verify(bundle, Demand(now_ms, ledger_id, _known_start(bundle), verify_ml_dsa=ml_dsa_verifier()))
     except Refused as refused:
         if isinstance(refused, NotProven) and isinstance(refused.verdict, Verdict):
             return refused.verdict
@@ -134,7 +155,8 @@ def check_not_older(made: Verdict, before: Bundle, path: Path, now_ms: int) -> N
         known = failed.verdict
     if made.header.index < known.header.index:
         blocks = f"of block {made.header.index}, the one in {path} of block {known.header.index}"
-        raise CannotMake(f"the new proof would be older, {blocks}; that stays: ask a newer node or mirror")
+        told = f"the new proof would be older, {blocks}; that stays"
+        raise CannotMake(f"{told}: ask a newer node or mirror, or name another file with --to")
 
 
 def is_taken(path: Path, option: str = "--to") -> bool:
@@ -337,4 +359,8 @@ def _is_of_proof(path: Path, known: set[Path]) -> bool:
     if path.name.endswith(PROOF):
         return True
     bases = (path.name.removesuffix(ending) for ending in (MEMBERS, PAYLOAD, TIME_STAMP) if path.name.endswith(ending))
-    return any(path.with_name(base + PROOF) in known for base in bases)
+    beside = [path.with_name(base) for base in bases]
+    if any(one.with_name(one.name + PROOF) in known for one in beside):
+        return True
+    is_token = path.name.endswith(TIME_STAMP)
+    return is_token and any(one in known and mark_in(one) is Marked.THERE for one in beside)

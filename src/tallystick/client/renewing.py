@@ -1,13 +1,16 @@
-"""Renews the proofs in a folder: each is replaced by one that holds and shows a later status, or left as it is."""
+"""Renews the proofs in a folder: each is replaced by one that holds and shows a later status, or left as it is.
+
+A proof that a PDF carries is replaced in it: the PDF stays as it was, and so does one that was changed since.
+"""
 
 from pathlib import Path
 
 from tallystick.api.command_views import ProofRenewed
-from tallystick.client.proof_files import read_proof
+from tallystick.client.proof_files import counted_proof
 from tallystick.client.proof_sources import ProofSource
-from tallystick.client.proof_writing import write_proof
+from tallystick.client.proof_writing import replace_proof
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.errors import NotProven, Refused
+from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.problems import DamagedStore, RefusedInput
 from tallystick.proof.bundle import Bundle, read_bundle
 from tallystick.proof.making import ProofFiles
@@ -22,14 +25,19 @@ class Renewer:
         self._source, self._now_ms, self._older_ms = source, now_ms, older_ms
 
     def renew(self, path: Path) -> ProofRenewed:
-        """What became of a proof. It is replaced once the new one is durable; raises `Problem`, and it stays."""
+        """What became of a proof, or of that in a PDF.
+
+        It is replaced once the new one is durable; raises `Problem`, and it stays.
+        """
         try:
-            before = read_proof(path).bundle
+            found, files = counted_proof(path)
+            before = files.bundle
             is_own = before.extra.genesis.ledger_id == self._source.ledger_id
             known = self._verdict(before) if is_own else None
         except Refused as refused:
             problem = RefusedInput(refused)
-            problem.args = (f"{refused}; it stays: tallystick verify tells more, tallystick prove makes another",)
+            another = ", tallystick prove makes another" if refused.rule != Rule.P16 else ""
+            problem.args = (f"{refused}; it stays: tallystick verify tells more{another}",)
             raise problem from None
         certificate_id = before.extra.certificate.id.hex()
         if known is None:
@@ -41,7 +49,7 @@ class Renewer:
         newer = self._newer(made, before)
         if newer.status_s <= known.status_s or newer.header.index < known.header.index:
             return _told(path, known, "as_new", before_ms)
-        write_proof(made if newer.payload is not None else _with_payload(made, before), path)
+        replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
         return _told(path, newer, "renewed", before_ms)
 
     def _newer(self, made: ProofFiles, before: Bundle) -> Verdict:

@@ -4,10 +4,10 @@ The library that verifies tokens takes less than authorities send: certificates 
 revocations. Neither is signed, so `TokenFile.with_certificates` writes the same token as the library takes it.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import file_digest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -89,10 +89,12 @@ class TokenFile(NamedTuple):
     signed_parts: tuple[bytes, bytes, bytes, bytes]
     """Of SignedData: version, algorithms, content, signers, each encoded."""
 
-    def is_over(self, path: Path) -> bool:
-        """Whether its imprint is that of a file. Raises `OSError`."""
+    def is_over(self, path: Path, first_bytes: int | None = None) -> bool:
+        """Whether its imprint is that of a file, or of its first bytes. Raises `OSError`."""
         with path.open("rb") as file:
-            return file_digest(file, self.hash_name).digest() == self.imprint
+            if first_bytes is not None:
+                return hashlib.new(self.hash_name, file.read(first_bytes)).digest() == self.imprint
+            return hashlib.file_digest(file, self.hash_name).digest() == self.imprint
 
     def with_certificates(self, certificates: Sequence[bytes]) -> bytes:
         """The same token with these certificates, in DER's order: they are not what is signed."""

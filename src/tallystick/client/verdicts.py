@@ -22,9 +22,11 @@ from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustStore
+from tallystick.ledger.checkpoint import MlDsaCosigners
 from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
@@ -234,6 +236,7 @@ class Verifier:
             issuer=_issuer_asked(question.issuer, bundle),
             at_ms=question.at_ms,
             fresh_ms=question.fresh_ms,
+            verify_ml_dsa=ml_dsa_verifier(),
         )
         try:
             judged = _Judged(verify(bundle, demand), None)
@@ -302,6 +305,9 @@ class Verifier:
         if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
             self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
             return judged, None
+        if _has_ml_dsa(judged.verdict) and not _has_ml_dsa(again.verdict):
+            told = f"the newer proof of {found.name} is without the signatures by ML-DSA-44 that the one at hand has"
+            self.warnings.append(f"{told}: keep that, and verify it without --online to read of them")
         return again, self._question.url
 
     def _not_had(self, error: Refused | Problem) -> NotProven:
@@ -419,6 +425,10 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
 def _is_before(one: Verdict, other: Verdict) -> bool:
     """Whether it shows an earlier status, or that of an earlier block, whatever its cosigners' clocks say."""
     return one.status_s < other.status_s or one.header.index < other.header.index
+
+
+def _has_ml_dsa(one: Verdict | None) -> bool:
+    return one is not None and one.ml_dsa != MlDsaCosigners()
 
 
 def _after(before: Continuation, verdict: Verdict) -> NotProven | None:

@@ -13,10 +13,14 @@ LEDGER_ID: Final = "ledger-id.txt"
 _FILES: Final = (DIPLOMA, DIPLOMA + PROOF, PAGE.name, LEDGER_ID)
 _HOW: Final = """{ledger_id}
 
-This is the id of the demo's ledger, as one of its members would tell it to you: on another way than with the file.
+This is the id of the demo's ledger, as one of its members would tell it to you:
+on another way than with the file.
 
-In a browser:        open {page}, choose {diploma} and {diploma}{proof} there, open "Trust a ledger", and enter the id.
-On the command line: tallystick verify {diploma} --ledger {ledger_id}
+In a browser: open {page}, choose {diploma} and {diploma}{proof}
+there, open "Trust a ledger", and enter the id.
+
+On the command line:
+tallystick verify {diploma} --ledger {ledger_id}
 
 Then change a letter of {diploma}, and verify it again.
 """

@@ -1,5 +1,6 @@
 """The newest checkpoint that an auditor saw of each log: beside the trusted ledgers, and it never goes back."""
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,7 +13,7 @@ from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import Milliseconds
 from tallystick.ledger.note import MAX_NOTE_BYTES, Note, parse_note
-from tallystick.ledger.tlog_conflict import TlogConflict
+from tallystick.ledger.tlog_conflict import TlogConflict, parse_conflict
 from tallystick.problems import DamagedStore
 from tallystick.proof.members import Anchor
 from tallystick.storage.sqlite_file import sync_folder
@@ -92,6 +93,15 @@ class SeenLogs:
             if self._read(path) != data:
                 self._write(path, data)
         return path
+
+    def conflicts(self, ledger_id: bytes) -> list[Path]:
+        """The files of evidence that are kept of a ledger's log, whatever its short name is. Raises `TrustError`."""
+        found = []
+        for path in sorted((self._folder / "conflicts").glob("*/*.tlog-conflict")):
+            with suppress(Refused):
+                origin = parse_conflict(self._read(path) or b"").checkpoints[0].origin
+                found += [path] if origin.endswith(f"/{ledger_id.hex()}") else []
+        return found
 
     def _read(self, path: Path) -> bytes | None:
         check_own_folder(self._folder)

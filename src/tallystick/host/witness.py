@@ -26,7 +26,10 @@ _MAX_LOGS: Final = 10_000
 _SCHEMA: Final = """
 CREATE TABLE witness (name TEXT NOT NULL, public_key BLOB NOT NULL);
 CREATE TABLE logs (origin TEXT PRIMARY KEY, vkey TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL,
-  note TEXT NOT NULL) WITHOUT ROWID;
+  note TEXT NOT NULL, is_witnessed INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_ADD_LOG: Final = """
+INSERT INTO logs VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (origin) DO UPDATE SET is_witnessed = 1
 """
 
 
@@ -106,26 +109,36 @@ class Witness:
 
     def logs(self) -> list[WitnessedLog]:
         """All that are witnessed, by origin."""
-        return [self._log(row) for row in self._select("SELECT * FROM logs ORDER BY origin")]
+        return [self._log(row) for row in self._select("SELECT * FROM logs WHERE is_witnessed ORDER BY origin")]
 
     def add_log(self, vkey: str) -> NoteKey:
-        """Witness a log from now on: its origin is the name of its key. Raises `BadRequest`, `Refused` (P1, K1)."""
+        """Witness a log from now on: its origin is the name of its key. One that was removed goes on where it was.
+
+        Raises `BadRequest`, `Refused` (P1, K1).
+        """
         key = parse_key(vkey)
         if key.type != KeyType.LOG:
             raise BadRequest("a log is witnessed by the key that it signs by, of type 0x01 (Ed25519)")
-        known = {one.key.name: one.key for one in self.logs()}
+        known = {row[0]: self._log(row).key for row in self._select("SELECT * FROM logs")}
         if known.get(key.name, key) != key:
-            raise BadRequest(f"{key.name} is witnessed already, by another key: a log has one; ask its operator")
-        if len(known) >= _MAX_LOGS:
-            raise BadRequest(f"{_MAX_LOGS:,} logs are witnessed, the most there can be")
+            raise BadRequest(f"{key.name} is known already, by another key: a log has one; ask its operator")
+        if key.name not in known and len(known) >= _MAX_LOGS:
+            raise BadRequest(f"{_MAX_LOGS:,} logs are known, removed ones too, the most there can be")
         with self._lock, explained(self.path):
             row = (key.name, key.text, 0, EMPTY_ROOT, "")
-            self._connection.execute("INSERT OR IGNORE INTO logs VALUES (?, ?, ?, ?, ?)", row)
+            self._connection.execute(_ADD_LOG, row)
         return key
+
+    def remove_log(self, origin: str) -> None:
+        """Witness a log no more. What was cosigned of it is kept, so that it is not forgotten. Raises `UnknownLog`."""
+        if all(one.key.name != origin for one in self.logs()):
+            raise UnknownLog(f"no log {origin} is witnessed here; tallystick witness show has them all")
+        with self._lock, explained(self.path):
+            self._connection.execute("UPDATE logs SET is_witnessed = 0 WHERE origin = ?", (origin,))
 
     def checkpoint(self, origin_hash: str) -> str:
         """The latest that was cosigned of the log whose origin has this SHA-256 (hex). Raises `UnknownLog`."""
-        for origin, note in self._select("SELECT origin, note FROM logs WHERE note != ''"):
+        for origin, note in self._select("SELECT origin, note FROM logs WHERE is_witnessed AND note != ''"):
             if sha256(origin.encode()).hexdigest() == origin_hash:
                 return str(note)
         raise UnknownLog("no checkpoint of a log with this origin was cosigned here")
@@ -182,13 +195,13 @@ class Witness:
 
     def _find(self, origin: str) -> WitnessedLog:
         """Raises `UnknownLog`."""
-        rows = self._select("SELECT * FROM logs WHERE origin = ?", (origin,))
+        rows = self._select("SELECT * FROM logs WHERE origin = ? AND is_witnessed", (origin,))
         if not rows:
             raise UnknownLog("this log is not witnessed here; ask the witness's operator to add it by its key")
         return self._log(rows[0])
 
-    def _log(self, row: tuple[str, str, int, bytes, str]) -> WitnessedLog:
-        origin, vkey, size, root, _ = row
+    def _log(self, row: tuple[str, str, int, bytes, str, int]) -> WitnessedLog:
+        origin, vkey, size, root, *_ = row
         try:
             return WitnessedLog(parse_key(vkey), Checkpoint(origin, size, root))
         except Refused as refused:

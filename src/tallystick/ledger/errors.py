@@ -48,6 +48,7 @@ class Rule(Enum):
     D4 = "key stands in the directory once"
     D5 = "changes of an organisation within their bounds"
     D6 = "change made by the key that may make it"
+    D7 = "ML-DSA key is of the member key in force, and another than before"
 
     M1 = "motions are made, approved and objected to by members"
     M2 = "motion changes what is in force to what is legal"
@@ -105,6 +106,7 @@ class Rule(Enum):
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
     P14 = "time stamp of a trusted authority holds"
+    P15 = "ML-DSA signatures are by registered keys"
     P16 = "nothing but its proof follows the PDF"
 
     T1 = "trie proof leads to the root"

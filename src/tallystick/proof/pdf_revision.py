@@ -5,7 +5,7 @@ follow from those of the PDF before it and of the proof alone. They are the same
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from tallystick.ledger.errors import NotProven, Rule
@@ -19,6 +19,9 @@ _MARK: Final = re.compile(
     re.escape(_MARKER)
     + rb"prefix=([1-9]\d{0,11}) proof=([1-9]\d{0,8}) members=(-|[1-9]\d{0,8}) payload=(-|[1-9]\d{0,8})\n"
 )
+MARK_BYTES: Final = 128
+"""No such line is longer."""
+
 _STREAM: Final = b"\nstream\n"
 _NOT_CARRIED: Final = frozenset(
     {b"Size", b"Prev", b"XRefStm", b"Type", b"Index", b"W", b"Length", b"Filter", b"DecodeParms", b"DL"}
@@ -81,6 +84,11 @@ def find_mark(data: bytes) -> Mark | None:
 def is_marked(data: bytes) -> bool:
     """Whether a line is there that says of a revision what it is, wherever that begins."""
     return _MARK.search(data) is not None
+
+
+def marks_in(piece: bytes, offset: int) -> Iterator[bool]:
+    """Of each such line in a piece of a file, which begins at that byte: whether it stands where it says."""
+    return (int(found[1]) == offset + found.start() for found in _MARK.finditer(piece))
 
 
 def write_revision(base: PdfBase, attached: AttachedProof) -> bytes:

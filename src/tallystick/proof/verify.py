@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_signed
-from tallystick.ledger.checkpoint import times_told
-from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation
+from tallystick.ledger.checkpoint import MlDsaCosigners, check_ml_dsa, times_told
+from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation, proven_voters
 from tallystick.ledger.errors import NotProven, Rule, expect, step
 from tallystick.ledger.fields import is_domain
 from tallystick.ledger.file_statement import FileStatement, check_document, file_statement_in
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash, root_from_path
 from tallystick.ledger.status import proven_status
 from tallystick.ledger.tlog_policy import Policy
@@ -38,6 +38,8 @@ class Demand(NamedTuple):
     """When it has to be valid; `None`: as of the proof's status."""
     fresh_ms: int | None = None
     """How old the status may be; `None`: any age."""
+    verify_ml_dsa: Verify | None = None
+    """`None`: ML-DSA-44 cannot be verified here."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Verdict:
     validity: Validity | None
     """`None`: the certificate is no statement."""
     cosigners: tuple[Cosigner, ...]
+    ml_dsa: MlDsaCosigners
+    """Who cosigned by ML-DSA-44, too, which says nothing of voters and status."""
+    ml_dsa_stake: int
+    """Of those whose are good."""
     total_stake: int
     final_s: int
     """Holders of more than 1/3 of the stake say that the checkpoint was final by then."""
@@ -108,7 +114,12 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         check_document(certificate, bundle.payload, demand.document)
     # T1: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
     entry, organisation = _issuer(extra, proof.log_index)
-    held = _organisations_of(extra)
+    with step(Rule.T1, "directory"):
+        keys = proven_voters(extra.cosigners, [key for key, _ in voters.members], of_members.directory)
+    held = {one.key: one.organisation for one in genesis.founders} | keys.holders
+    # P15: no signature by an ML-DSA key of a voter, which the directory names, is bad.
+    with step(Rule.P15, "checkpoint"):
+        ml_dsa = check_ml_dsa(proof.checkpoint, genesis.origin, keys.ml_dsa, demand.verify_ml_dsa)
     stated = Stated(certificate.issuer, proof.log_index, block.timestamp_ms)
     at_ms = header.timestamp_ms if demand.at_ms is None else demand.at_ms
     final_s, status_s = times_told([(one.time_s, one.stake) for one in cosigners], voters.total)
@@ -125,6 +136,8 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         organisation=organisation,
         validity=_validity(extra, stated, entry, at_ms),
         cosigners=tuple(one._replace(organisation=held.get(one.key)) for one in cosigners),
+        ml_dsa=ml_dsa,
+        ml_dsa_stake=sum(map(voters.stake, ml_dsa.signed)),
         total_stake=voters.total,
         final_s=final_s,
         status_s=min(status_s, *(one // 1000 for one in later_ms)) if later_ms else status_s,
@@ -168,17 +181,6 @@ def _issuer(extra: ProofExtra, log_index: int) -> tuple[KeyEntry | None, Organis
         if entry is None or entry.since > log_index:
             return None, None
         return entry, proven_organisation(extra.organisation or TrieProof(None, None), entry.organisation, root)
-
-
-def _organisations_of(extra: ProofExtra) -> dict[bytes, str]:
-    """The ids of the organisations that have keys of voters."""
-    held = {one.key: one.organisation for one in extra.genesis.founders}
-    with step(Rule.T1, "directory"):
-        for one in extra.cosigners:
-            entry = proven_key(one, one.leaf_key or b"", extra.of_members.directory)
-            if one.leaf_key is not None and entry is not None:
-                held[one.leaf_key] = entry.organisation
-    return held
 
 
 def _check_issuer(verdict: Verdict, asked: str | None) -> None:

@@ -5,7 +5,8 @@ from typing import Final
 
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint, status_time
+from tallystick.ledger.checkpoint import MAX_LOG_LINES, Cosignature, MlDsaCosignature, signed_checkpoint, status_time
+from tallystick.ledger.directory import ml_dsa_place
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
@@ -23,6 +24,8 @@ from tallystick.storage.mirror import VERSION as MIRROR_VERSION
 from tallystick.storage.mirror import MirroredState
 from tallystick.storage.store import Outline, Store
 
+MAX_ML_DSA: Final = 16
+"""Of so many members a proof tells cosignatures by ML-DSA: each takes 5 kB with its key."""
 _HEADS_AT_HAND: Final = 4
 _ROOTS_AT_HAND: Final = 64
 _BLOCKS_AT_HAND: Final = 16
@@ -37,7 +40,7 @@ class Prover:
         self._outline = lru_cache(_BLOCKS_AT_HAND)(self._read_outline)
         self._ends = EpochEnds(store)
         self._log_roots = lru_cache(_ROOTS_AT_HAND)(self._read_log_roots)
-        self._heads: dict[tuple[bytes, tuple[Cosignature, ...], int], Head] = {}
+        self._heads: dict[tuple[bytes, tuple[object, ...], int], Head] = {}
 
     def prove(self, place: Place, log_index: int, at: Countersigned, since: int = 0) -> ProofFiles:
         """The proof of the certificate there, for whoever knows the voters of epoch `since`; 0: the genesis.
@@ -83,7 +86,7 @@ class Prover:
     # ---- of all proofs at a checkpoint --------------------------------------------------------------------------
 
     def _head_of(self, at: Countersigned, since: int) -> Head:
-        key = (at.state.tip.hash, at.cosignatures, since)
+        key = (at.state.tip.hash, (at.cosignatures, at.ml_dsa), since)
         if key not in self._heads:
             while len(self._heads) >= _HEADS_AT_HAND:
                 del self._heads[next(iter(self._heads))]
@@ -100,18 +103,22 @@ class Prover:
             raise NotKept(f"the votes that make block {state.index} final are not kept here; ask another node")
         following = tuple(self._header(index) for index in range(state.index + 1, last + 1))
         cosignatures = _chosen(at)
+        genesis, directory = self._store.genesis, state.directory
+        ml_dsa = _chosen_ml_dsa(at, len(cosignatures))
+        lines = [one.line(genesis.origin, directory.ml_dsa_key(one.member) or b"") for one in ml_dsa]
+        cosigners = prove_cosigners(genesis, (one.member for one in cosignatures), directory.trie)
         return Head(
-            genesis=self._store.genesis,
-            note=signed_checkpoint(self._store.genesis.origin, cosignatures),
+            genesis=genesis,
+            note=signed_checkpoint(genesis.origin, cosignatures, further=lines),
             header=state.tip,
             votes=final_votes(votes, at.voters.members),
             following=following,
             hand_over=plan_hand_over(self._ends, since, epoch, votes),
             log=state.roots.of_log,
             of_members=state.roots.of_members,
-            directory=state.directory.trie,
+            directory=directory.trie,
             status=state.status.trie,
-            cosigners=prove_cosigners(self._store.genesis, (one.member for one in cosignatures), state.directory.trie),
+            cosigners=cosigners + tuple(directory.trie.prove(ml_dsa_place(one.member)) for one in ml_dsa),
         )
 
     # ---- of one certificate -------------------------------------------------------------------------------------
@@ -174,3 +181,10 @@ def _chosen(at: Countersigned) -> list[Cosignature]:
         of = f"of {len(at.voters.members)} members, the {len(chosen)} with the most stake hold no more than 2/3 of it"
         raise Problem(f"{of}, and a proof has room for no more: there is none until they hold more of it")
     return sorted(chosen, key=lambda one: one.member)
+
+
+def _chosen_ml_dsa(at: Countersigned, cosigners: int) -> list[MlDsaCosignature]:
+    """Likewise those by ML-DSA that there is room for, beside the others."""
+    room = MAX_NOTE_SIGNATURES - cosigners - (cosigners if cosigners <= MAX_LOG_LINES else 1)
+    by_stake = sorted(at.ml_dsa, key=lambda one: (-at.voters.stake(one.member), one.member))
+    return sorted(by_stake[: min(MAX_ML_DSA, room)], key=lambda one: one.member)
