@@ -46,10 +46,12 @@ export function judge(file, question) {
     sha256: document && toHex(document.sha256),
     size_bytes: document && document.sizeBytes,
     proof: file.proof && (file.proofName ?? (document ? file.name + PROOF_ENDING : file.name)),
+    is_attached: false, // a proof that a PDF carries is not looked for here
     ...result,
     online: null,
     claims: null,
     proven: null,
+    time_stamp: null,
     failure: null,
     ...more,
   });
