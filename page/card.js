@@ -10,7 +10,7 @@ const GROUPS = [
   ["Document", ["document", "certified as", "named", "says", "content", "note"]],
   ["Issuer", ["issued by", "domain"]],
   ["Times", ["claimed", "block time", "final", "status", "time stamped", "validity"]],
-  ["Who stands for it", ["countersigned", "members", "ledger", "certificate", "proof"]],
+  ["Who stands for it", ["countersigned", "ML-DSA", "members", "ledger", "certificate", "proof"]],
 ];
 
 /** The card of one verdict; `more` are further elements, as what to do next, before its buttons. */
