@@ -1,15 +1,15 @@
 // One file's verdict as a card, with the words of words.js.
 
 import { drawn, element, icon } from "./dom.js";
-import { CLAIMS_ARE_NOT_VERIFIED, PROVEN_ALL_THE_SAME, rowOf, told } from "./words.js";
+import { CLAIMS_ARE_NOT_VERIFIED, leadOf, rowOf, told } from "./words.js";
 
-const SIGNS = { verified: "verified", not_trusted: "unknown", no_proof: "unknown" };
+const SIGNS = { verified: "verified", not_trusted: "unknown", no_proof: "unknown", certified_part: "part" };
 const PARTS = /([0-9a-f]{64}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC)/;
 const TALLY_MEANS = "All stake; filled is what countersigned, cut by member. The dotted line is at 2/3.";
 const GROUPS = [
   ["Document", ["document", "certified as", "named", "says", "content", "note"]],
   ["Issuer", ["issued by", "domain"]],
-  ["Times", ["claimed", "block time", "final", "status", "validity"]],
+  ["Times", ["claimed", "block time", "final", "status", "time stamped", "validity"]],
   ["Who stands for it", ["countersigned", "ML-DSA", "members", "ledger", "certificate", "proof"]],
 ];
 
@@ -25,7 +25,7 @@ export function card(one, nowMs, more, buttons, headingId) {
     element(
       "header",
       { class: "card-head" },
-      element("p", { class: "badge" }, icon(sign), badge),
+      element("p", { class: "badge" }, icon(sign === "part" ? "warning" : sign), badge),
       element(
         "h3",
         { id: headingId, tabindex: "-1" },
@@ -35,7 +35,7 @@ export function card(one, nowMs, more, buttons, headingId) {
     ),
     failureOf(one, said),
     ...more,
-    said.proven.length && one.failure !== null ? element("p", { class: "lead" }, PROVEN_ALL_THE_SAME) : null,
+    said.proven.length && one.failure !== null ? element("p", { class: "lead" }, leadOf(one)) : null,
     ...said.warnings.map((text) =>
       element("p", { class: "note warning", "data-warning": true }, icon("warning"), element("span", {}, text)),
     ),

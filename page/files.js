@@ -1,41 +1,61 @@
-// The files that were given, put together by name: FILE, FILE.tlog-proof, and beside it FILE.members, FILE.payload.
+// The files that were given, put together by name: a document, FILE.tlog-proof, and beside it FILE.members, FILE.payload,
+// FILE.tsr.
 
+import { pathOf } from "./folders.js";
 import { DocumentHasher } from "./proof/hash.js";
 
 export const PROOF = ".tlog-proof";
 const MEMBERS = ".members";
 const PAYLOAD = ".payload";
+const TIME_STAMP = ".tsr";
+const CONFLICT = ".tlog-conflict";
 const MAX_PROOF_BYTES = 256 * 1024;
 const MAX_BESIDE_BYTES = 8 * 1024 * 1024;
 const PIECE_BYTES = 4 * 1024 * 1024;
 
 /**
  * What is to be verified of the files given, in any order; of two with one name the later counts for a proof, and each is
- * a document. `chosen` is the user's own choice of a proof for a document. Files that belong beside a proof that is not
- * there wait.
+ * a document. `chosen` is the user's own choice of a proof for a document, `carried` what PDF files carry: that comes
+ * before a proof beside them, which is `ignored` then. Files that belong beside a proof that is not there wait;
+ * `conflicts` are for another program.
  */
-export function paired(files, chosen = new Map()) {
-  const named = new Map(files.map((file) => [file.name, file]));
-  const isBeside = (file) => [MEMBERS, PAYLOAD].some((end) => file.name.endsWith(end)) && !named.has(file.name + PROOF);
-  const documents = files.filter((file) => !file.name.endsWith(PROOF) && !isBeside(file));
-  const items = documents.map((document) =>
-    itemOf(document, chosen.get(document) ?? named.get(document.name + PROOF), named),
-  );
-  const used = new Set(items.flatMap(({ proof, members, payload }) => [proof, members, payload]));
+export function paired(files, chosen = new Map(), carried = new Map()) {
+  const named = new Map(files.map((file) => [pathOf(file), file]));
+  const isOfKind = (file, ends) => ends.some((end) => file.name.endsWith(end)) && !named.has(pathOf(file) + PROOF);
+  const isBeside = (file) => isOfKind(file, [MEMBERS, PAYLOAD, TIME_STAMP]);
+  const conflicts = files.filter((file) => isOfKind(file, [CONFLICT]));
+  const documents = files.filter((file) => !file.name.endsWith(PROOF) && !isBeside(file) && !conflicts.includes(file));
+  const ignored = [];
+  const items = documents.map((document) => {
+    const proof = chosen.get(document) ?? named.get(pathOf(document) + PROOF);
+    const inside = carried.get(document) ?? null;
+    if (inside === null || (inside.proof === null && proof)) return itemOf(document, proof, named);
+    if (proof) ignored.push(proof);
+    return { ...itemOf(document, null, named), inside };
+  });
+  const used = new Set([...ignored, ...items.flatMap(({ proof, members, payload }) => [proof, members, payload])]);
   const alone = [...named.values()].filter((file) => file.name.endsWith(PROOF) && !used.has(file));
   items.push(...alone.map((proof) => itemOf(null, proof, named)));
-  const taken = new Set(items.flatMap(({ members, payload }) => [members, payload]));
-  return { items, waiting: files.filter((file) => isBeside(file) && !taken.has(file)) };
+  const taken = new Set(items.flatMap(({ members, payload, timeStamp }) => [members, payload, timeStamp]));
+  return { items, ignored, conflicts, waiting: files.filter((file) => isBeside(file) && !taken.has(file)) };
 }
 
 function itemOf(document, proof, named) {
-  const base = proof?.name.slice(0, -PROOF.length);
+  const base = proof && pathOf(proof).slice(0, -PROOF.length);
   const beside = (end) => (proof ? (named.get(base + end) ?? null) : null);
-  return { document, proof: proof ?? null, members: beside(MEMBERS), payload: beside(PAYLOAD) };
+  return {
+    document,
+    proof: proof ?? null,
+    members: beside(MEMBERS),
+    payload: beside(PAYLOAD),
+    timeStamp: beside(TIME_STAMP),
+    inside: null,
+  };
 }
 
 /** The bytes of a proof's files, each at most one byte longer than may be: that is refused as too long. */
-export async function bytesOf({ proof, members, payload }) {
+export async function bytesOf({ inside, proof, members, payload }) {
+  if (inside !== null) return { proof: inside.proof, members: inside.members, payload: inside.payload };
   const read = async (file, most) => (file ? new Uint8Array(await file.slice(0, most + 1).arrayBuffer()) : null);
   return {
     proof: await read(proof, MAX_PROOF_BYTES),
@@ -44,7 +64,7 @@ export async function bytesOf({ proof, members, payload }) {
   };
 }
 
-/** Size and SHA-256 of a document of any size, piece by piece; `onRead` is told how many bytes each piece has. */
+/** Size and SHA-256 of a file of any size, or of a part of one, by pieces; `onRead` is told how many bytes each has. */
 export async function described(file, onRead) {
   const hasher = new DocumentHasher();
   for (let at = 0; at < file.size; at += PIECE_BYTES) {
@@ -65,6 +85,8 @@ export function unreadable(file) {
     proof: null,
     exit_code: 2,
     result: "unreadable",
+    is_attached: false,
+    time_stamp: null,
     online: null,
     claims: null,
     proven: null,

@@ -2,8 +2,11 @@
 
 import { NotUnderstood, readSpan, readTime } from "./asked.js";
 import { card } from "./card.js";
-import { byId, element, fill, icon } from "./dom.js";
+import { byId, element, fill, icon, save } from "./dom.js";
 import { bytesOf, described, paired, unreadable } from "./files.js";
+import { chosenFolder, droppedIn, pathOf } from "./folders.js";
+import { Mirrors } from "./mirrors.js";
+import { carriedIn, changedPdf } from "./pdf.js";
 import { toHex } from "./proof/bytes.js";
 import { Refused } from "./proof/errors.js";
 import { sha256Of } from "./proof/hash.js";
@@ -12,7 +15,7 @@ import { printStatement, saveStatement } from "./statement.js";
 import { table } from "./table.js";
 import { TrustStore, usableStorage } from "./trust.js";
 import { TrustPanel, trustForm, watchClaims } from "./trust_view.js";
-import { verdictOn } from "./verifier.js";
+import { verdictBy, verdictOn } from "./verifier.js";
 import { many } from "./words.js";
 
 const MOST_EXPLAINED = 3; // of so many files all is told, of more a line each
@@ -27,6 +30,8 @@ const shown = { filter: "all", search: "", open: new Set() };
 let files = [];
 const chosen = new Map(); // by document, the proof that the user chose, or that names its hash
 const facts = new Map(); // by document, its size and SHA-256, or null if it cannot be read
+const carried = new Map(); // by PDF, the proof that it carries; the facts are of the PDF as it was, then
+const mirrors = new Mirrors((name) => judgeAnew(`The mirror ${name} is not used any more.`));
 let judged = new Map(); // by the files of an item, what was found
 let asked = NOTHING_ASKED;
 let nowMs = 0;
@@ -41,8 +46,38 @@ function add(list) {
   if (files.length) verifyAll();
 }
 
+/** Take in folders: mirrors, or documents and proofs in any folder of theirs. */
+async function addFolders(folders) {
+  if (folders.length === 0) return;
+  announce("Reading folders…");
+  const added = [];
+  let hasMirrors = false;
+  for (const folder of folders) {
+    try {
+      if ((await folder.fileAt("checkpoint")) === null) added.push(...(await folder.files(MOST_FILES)));
+      else hasMirrors = (await mirrors.add(folder)) || hasMirrors;
+    } catch {
+      mirrors.unread(folder);
+    }
+  }
+  add(added);
+  if (hasMirrors) judgeAnew("A mirror is used.");
+  else if (files.length === 0) showNothing();
+}
+
+function showNothing() {
+  showAll();
+  announce("Nothing was found that can be verified.");
+}
+
+/** The folder that was chosen as a mirror. */
+async function useMirror(list) {
+  const isUsed = await mirrors.add(chosenFolder(list));
+  judgeAnew(isUsed ? "A mirror is used." : "It is not used as a mirror.");
+}
+
 function isSame(one, two) {
-  return one.name === two.name && one.size === two.size && one.lastModified === two.lastModified;
+  return pathOf(one) === pathOf(two) && one.size === two.size && one.lastModified === two.lastModified;
 }
 
 function clear() {
@@ -50,10 +85,12 @@ function clear() {
   files = [];
   chosen.clear();
   facts.clear();
+  carried.clear();
+  mirrors.clear();
   judged.clear();
   shown.open.clear();
   [shown.filter, shown.search] = ["all", ""];
-  show([], []);
+  showAll();
   progress(null);
   busy(false);
   announce("All files are removed.");
@@ -72,14 +109,13 @@ async function verifyAll() {
   for (const step of [judgeItems, pairByHash, judgeItems]) if (own === run) await step(own);
   if (own !== run) return;
   progress(null);
-  const { items, waiting } = paired(files, chosen);
-  show(items.map(found), waiting);
+  const items = showAll();
   busy(false);
   const verified = items.filter((item) => found(item)?.verdict.failure === null).length;
   const [first] = items;
   announce(
     items.length === 1
-      ? `${found(first).verdict.name}: ${verified ? "verified" : "not verified"}.`
+      ? `${found(first).verdict.name}: ${verified ? "verified" : found(first).verdict.is_attached ? "not verified as a whole" : "not verified"}.`
       : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`,
   );
 }
@@ -92,10 +128,13 @@ async function readDocuments(own) {
   let done = 0;
   for (const document of unread) {
     try {
-      const fact = await described(document, (bytes) => {
+      const inside = await carriedIn(document);
+      const part = inside === null ? document : document.slice(0, inside.prefixBytes);
+      const fact = await described(part, (bytes) => {
         if (own !== run) throw new Stopped();
         progress((done += bytes) / Math.max(all, 1), `Reading ${document.name}`);
       });
+      if (inside !== null) carried.set(document, inside);
       facts.set(document, fact);
     } catch (error) {
       if (error instanceof Stopped) return;
@@ -107,7 +146,7 @@ async function readDocuments(own) {
 class Stopped extends Error {}
 
 async function judgeItems(own) {
-  const items = paired(files, chosen).items.filter((item) => !judged.has(keyOf(item)));
+  const items = paired(files, chosen, carried).items.filter((item) => !judged.has(keyOf(item)));
   for (const [place, item] of items.entries()) {
     if (own !== run) return;
     if (items.length > 8 && place % 4 === 0) {
@@ -121,30 +160,50 @@ async function judgeItems(own) {
 }
 
 async function judgeOne(item) {
-  const { document } = item;
+  const { document, inside } = item;
   const name = (document ?? item.proof).name;
   const key = keyOf(item);
+  const told = (verdict, more = {}) => ({
+    item,
+    key,
+    number: numberOf(key),
+    verdict,
+    warning: "",
+    newer: null,
+    proofSha256: null,
+    ...more,
+  });
   const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
+  if (document && fact === null) return told(unreadable(document));
+  if (inside !== null && inside.changed !== null) return told(changedPdf(name, fact, inside));
   let bytes;
   try {
     bytes = await bytesOf(item);
   } catch {
-    return { item, key, number: numberOf(key), verdict: unreadable(item.proof), warning: "", proofSha256: null };
+    return told(unreadable(item.proof));
   }
-  if (document && fact === null)
-    return { item, key, number: numberOf(key), verdict: unreadable(document), warning: "", proofSha256: null };
-  const file = { name, document: fact, ...bytes, proofName: item.proof?.name };
-  const { verdict, warning } = verdictOn(file, { nowMs, ...asked }, store);
-  const proofSha256 = bytes.proof ? toHex(sha256Of(bytes.proof)) : null;
-  return { item, key, number: numberOf(key), verdict, warning, proofSha256 };
+  const file = {
+    name,
+    document: fact,
+    ...bytes,
+    proofName: item.proof?.name,
+    isAttached: inside !== null,
+    isStamped: item.timeStamp !== null,
+  };
+  const { verdict, proof, ...more } = await verdictBy(file, { nowMs, ...asked }, store, mirrors.of(bytes.proof));
+  const path = pathOf(document ?? item.proof);
+  return told(path === name ? verdict : { ...verdict, path }, {
+    ...more,
+    proofSha256: proof ? toHex(sha256Of(proof)) : null,
+  });
 }
 
 /** A proof alone that says the hash of a document without proof belongs to it, whatever both are called. */
 async function pairByHash() {
-  const { items } = paired(files, chosen);
+  const { items } = paired(files, chosen, carried);
   const alone = items.filter((item) => item.document === null);
-  for (const { document, proof } of items) {
-    const fact = proof === null ? facts.get(document) : null;
+  for (const { document, proof, inside } of items) {
+    const fact = proof === null && inside === null ? facts.get(document) : null;
     if (!fact) continue;
     const match = alone.find((item) => found(item)?.verdict.claims?.document?.sha256 === fact.sha256);
     if (match) chosen.set(document, match.proof);
@@ -156,7 +215,9 @@ function found(item) {
 }
 
 function keyOf(item) {
-  return [item.document, item.proof, item.members, item.payload].map((file) => (file ? numberOf(file) : "-")).join(" ");
+  return [item.document, item.proof, item.members, item.payload, item.timeStamp, item.inside]
+    .map((file) => (file ? numberOf(file) : "-"))
+    .join(" ");
 }
 
 function numberOf(one) {
@@ -168,8 +229,12 @@ function numberOf(one) {
 function judgeAnew(said) {
   judged = new Map();
   panel.show();
-  if (files.length) verifyAll().then(() => announce(`${said} ${byId("status").textContent}`));
-  else announce(said);
+  if (files.length) {
+    verifyAll().then(() => announce(`${said} ${byId("status").textContent}`));
+  } else {
+    showAll();
+    announce(said);
+  }
 }
 
 /** Whether the newest proof of an imported ledger holds under its id; what it shows is kept then. */
@@ -181,46 +246,67 @@ function judgeKept({ ledgerId, shownBy }) {
 
 // ---- showing ----------------------------------------------------------------------------------------------------
 
-function show(results, waiting) {
-  byId("results").hidden = results.length === 0 && waiting.length === 0;
-  byId("clear").disabled = files.length === 0;
-  document.body.classList.toggle("has-files", files.length > 0);
-  fill(
-    byId("waiting"),
-    ...[
-      ...waiting.map(
-        (file) =>
-          `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload)$/, "")}.tlog-proof.`,
-      ),
-      ...(files.length === MOST_FILES
-        ? [`${MOST_FILES} files are the most there can be; the others were left out.`]
-        : []),
-      ...new Set(results.map((one) => one.warning).filter((text) => text)),
-    ].map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
+/** Show what is known by now of all that was given; the items. */
+function showAll() {
+  const { items, ...others } = paired(files, chosen, carried);
+  show(
+    items.map(found).filter((one) => one),
+    notesOn(others),
   );
+  return items;
+}
+
+function notesOn({ waiting, ignored, conflicts }) {
+  return [
+    ...conflicts.map(
+      (file) =>
+        `${file.name} holds two checkpoints of one log that are said to conflict, as tallystick audit keeps them. This page does not judge it; use: tallystick verify ${file.name}`,
+    ),
+    ...waiting.map(
+      (file) =>
+        `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload|tsr)$/, "")}.tlog-proof.`,
+    ),
+    ...ignored.map(
+      (file) => `${file.name} is not looked at: ${file.name.replace(/\.tlog-proof$/, "")} carries its proof.`,
+    ),
+    ...(files.length === MOST_FILES
+      ? [`${MOST_FILES} files are the most there can be; the others were left out.`]
+      : []),
+  ];
+}
+
+function show(results, notes) {
+  const ledgers = new Set(results.map(({ verdict }) => verdict.claims?.ledger_id));
+  const told = [...notes, ...new Set(results.map((one) => one.warning).filter((text) => text))];
+  const shownNotes = [
+    ...mirrors.told(ledgers),
+    ...told.map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
+  ];
+  byId("results").hidden = results.length === 0 && shownNotes.length === 0;
+  byId("clear").disabled = files.length === 0 && shownNotes.length === 0;
+  document.body.classList.toggle("has-files", files.length > 0);
+  fill(byId("waiting"), ...shownNotes);
   const isMany = results.length > MOST_EXPLAINED;
   fill(byId("found"), ...(isMany ? [table(results, nowMs, shown, cardOf)] : results.map(cardOf)));
   panel.show();
 }
 
 function cardOf(one) {
-  const { verdict, item } = one;
-  const buttons = [
-    element(
-      "button",
-      { type: "button", class: "button", click: () => printStatement(one, nowMs, version) },
-      "Print statement",
-    ),
-    element(
-      "button",
-      { type: "button", class: "button", click: () => saveStatement(one, nowMs, version) },
-      "Save as JSON",
-    ),
-  ];
+  const { verdict, item, newer } = one;
+  const name = (item.document ?? item.proof).name.replace(/\.tlog-proof$/, "");
+  const button = (text, click) => element("button", { type: "button", class: "button", click }, text);
   const more = [];
   if (verdict.result === "not_trusted" && verdict.claims !== null && store.get(verdict.claims.ledger_id) === null)
     more.push(trustHere(verdict));
-  if (item.document && item.proof === null) more.push(chooseProof(item));
+  if (item.document && item.proof === null && item.inside === null) more.push(chooseProof(item));
+  const buttons = [
+    item.inside !== null && item.inside.changed === null
+      ? button("Save the certified PDF", () => saveCertified(item))
+      : null,
+    newer !== null ? button("Save the newer proof", () => saveProof(name, newer)) : null,
+    button("Print statement", () => printStatement(one, nowMs, version)),
+    button("Save as JSON", () => saveStatement(one, nowMs, version)),
+  ];
   return card(
     verdict,
     nowMs,
@@ -228,6 +314,31 @@ function cardOf(one) {
     buttons,
     `file-${one.number}`,
   );
+}
+
+/** Save the PDF as it was before its proof was attached, and verify what was saved, with that proof beside it. */
+function saveCertified({ document, inside }) {
+  const name = `${document.name.replace(/\.pdf$/i, "")}.certified.pdf`;
+  const part = document.slice(0, inside.prefixBytes);
+  const made = (ending, content) =>
+    content === null ? [] : [new File([content], name + ending, { lastModified: document.lastModified })];
+  save(name, part, "application/pdf");
+  add([
+    ...made("", part),
+    ...made(".tlog-proof", inside.proof),
+    ...made(".members", inside.members),
+    ...made(".payload", inside.payload),
+  ]);
+}
+
+function saveProof(name, files) {
+  for (const [kind, ending] of [
+    ["proof", ".tlog-proof"],
+    ["members", ".members"],
+    ["payload", ".payload"],
+  ]) {
+    if (files[kind] !== null) save(name + ending, files[kind], "application/octet-stream");
+  }
 }
 
 function trustHere(verdict) {
@@ -241,7 +352,7 @@ function trustHere(verdict) {
 }
 
 function chooseProof(item) {
-  const alone = paired(files, chosen)
+  const alone = paired(files, chosen, carried)
     .items.filter((one) => one.document === null)
     .map((one) => one.proof);
   if (!alone.length) return null;
@@ -327,6 +438,10 @@ byId("choose").addEventListener("change", (event) => {
   add(event.target.files);
   event.target.value = "";
 });
+byId("choose-mirror").addEventListener("change", (event) => {
+  if (event.target.files.length) useMirror([...event.target.files]);
+  event.target.value = "";
+});
 byId("clear").addEventListener("click", clear);
 byId("asked").addEventListener("submit", ask);
 byId("asked").addEventListener("reset", () => {
@@ -348,7 +463,9 @@ addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
   over(-within);
-  add(event.dataTransfer.files);
+  const dropped = droppedIn(event.dataTransfer);
+  if (dropped.files.length) add(dropped.files);
+  addFolders(dropped.folders);
 });
 
 byId("trust-title").tabIndex = -1;

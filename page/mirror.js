@@ -24,6 +24,7 @@ const HASH_BYTES = 32;
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 const MAX_HEADER_BYTES = 1_024;
 const MAX_CERTIFICATE_BYTES = 2_048;
+const MAX_ENTRY_BYTES = 65_535;
 const ID_ROW_BYTES = 12;
 const ID_START_BYTES = 8;
 /** So many certificates are looked at whose ids begin alike: of an honest log there are none. */
@@ -31,7 +32,11 @@ const MOST_ALIKE = 64;
 const ENCODED_NULL = encodeValue(null);
 
 const ENTRIES_OF_TRIE = listOf(tupleOf(DIGEST, bytesOf(0, Infinity)), 0, Infinity);
-const MIRRORED_HEADER = structOf([["header", HEADER], ["logSize", INDEX], ["membersHash", DIGEST]]);
+const MIRRORED_HEADER = structOf([
+  ["header", HEADER],
+  ["logSize", INDEX],
+  ["membersHash", DIGEST],
+]);
 const MIRRORED_STATE = structOf([
   ["version", integerOf(1, 255)],
   ["genesis", GENESIS],
@@ -45,25 +50,51 @@ const MIRRORED_STATE = structOf([
   ["status", ENTRIES_OF_TRIE],
 ]);
 
-/** Items in order, cut into files of `span` items: `read` takes a file apart. */
-const LOG_ENTRIES = { folder: "tile/entries", span: 256, read: (data) => bundled(data) };
-const HEADERS = { folder: "tallystick/headers", span: 256, read: (data) => bundled(data) };
-const IDS = { folder: "tallystick/ids", span: 65_536, read: (data) => rowsOf(data, ID_ROW_BYTES) };
+/** Items in order, cut into files of `span` items, each of `most` bytes: `read` takes a file apart. */
+const LOG_ENTRIES = { folder: "tile/entries", span: 256, most: 2 + MAX_ENTRY_BYTES, read: (data) => bundled(data) };
+const HEADERS = { folder: "tallystick/headers", span: 256, most: 2 + MAX_HEADER_BYTES, read: (data) => bundled(data) };
+const IDS = { folder: "tallystick/ids", span: 65_536, most: ID_ROW_BYTES, read: (data) => rowsOf(data, ID_ROW_BYTES) };
+/** So many files are kept once they are read: proofs at hand are mostly near each other. */
+const MOST_PARTS = 64;
 
 /** Why no proof comes of a mirror, and what to do. */
 export class MirrorProblem extends Error {}
 
-/**
- * A newer proof of what a proof is of. Throws `MirrorProblem`.
- * @param {(path: string) => Promise<Uint8Array | null>} read a file of the mirror, by its path; `null`: none is there
- * @param {any} before the proof at hand, as `readBundle` gives it
- * @returns {Promise<{proof: Uint8Array, members: Uint8Array | null, payload: Uint8Array | null}>} as `judge` takes it
- */
-export async function renewFromMirror(read, before) {
+/** Makes newer proofs from one mirror, all at the checkpoint that it has when the first is asked for. */
+export class MirrorProver {
+  /**
+   * @param {(path: string, mostBytes: number) => Promise<Uint8Array | null>} read a file of the mirror, by its path,
+   *   not longer than that; `null`: none is there. Throws `MirrorProblem`
+   */
+  constructor(read) {
+    this.mirror = new Mirror(read);
+    this.signed = null;
+    this.head = null;
+  }
+
+  /** The checkpoint, as the mirror tells it: {origin, size, root}. Throws `MirrorProblem`. */
+  async checkpoint() {
+    this.signed ??= this.mirror.checkpoint();
+    return (await told(() => this.signed)).checkpoint;
+  }
+
+  /**
+   * A newer proof of what a proof is of. Throws `MirrorProblem`.
+   * @param {any} before the proof at hand, as `readBundle` gives it
+   * @returns {Promise<{proof: Uint8Array, members: Uint8Array | null, payload: Uint8Array | null}>} as `judge` takes it
+   */
+  async renew(before) {
+    await this.checkpoint();
+    const { note, checkpoint } = await this.signed;
+    this.head ??= headOf(this.mirror, note, checkpoint);
+    return told(async () => proveAt(this.mirror, await this.head, before));
+  }
+}
+
+/** What is refused of a mirror is told as a problem of it. */
+async function told(make) {
   try {
-    const mirror = new Mirror(read);
-    const { note, checkpoint } = await mirror.checkpoint();
-    return await proveAt(mirror, await headOf(mirror, note, checkpoint), before);
+    return await make();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     throw unsound(error.reason);
@@ -83,7 +114,7 @@ class Mirror {
   }
 
   async checkpoint() {
-    const data = await this.read("checkpoint");
+    const data = await this.read("checkpoint", MAX_NOTE_BYTES);
     const text = data !== null && data.length <= MAX_NOTE_BYTES ? readUtf8(data) : null;
     if (text === null) {
       throw new MirrorProblem("this is no mirror: it has no file checkpoint; choose the folder that holds it");
@@ -92,8 +123,8 @@ class Mirror {
     return { note, checkpoint: parseCheckpoint(note.text) };
   }
 
-  async needed(path) {
-    const data = await this.read(path);
+  async needed(path, mostBytes) {
+    const data = await this.read(path, mostBytes);
     if (data === null) throw new MirrorProblem(`the mirror lacks ${path}; copy all of it, or take another`);
     return data;
   }
@@ -110,11 +141,12 @@ class Mirror {
     const path = partPath(series, number);
     const key = `${path}.p/${width}`;
     if (!this.parts.has(key)) {
-      const partial = width < series.span ? await this.read(key) : null;
-      const items = series.read(partial ?? (await this.needed(path)));
+      const partial = width < series.span ? await this.read(key, width * series.most) : null;
+      const items = series.read(partial ?? (await this.needed(path, series.span * series.most)));
       if (items.length !== (partial === null ? series.span : width)) {
         throw unsound(`${path} does not hold ${width} items, and nothing else`);
       }
+      if (this.parts.size >= MOST_PARTS) this.parts.delete(this.parts.keys().next().value);
       this.parts.set(key, series === IDS ? items : items.slice(0, width));
     }
     return this.parts.get(key);
@@ -130,7 +162,7 @@ function partPath(series, number) {
 
 /** The hashes of a tree 8 * `level` above its leaves. */
 function tilesOf(folder, level) {
-  return { folder: `${folder}/${level}`, span: 256, read: (data) => rowsOf(data, HASH_BYTES) };
+  return { folder: `${folder}/${level}`, span: 256, most: HASH_BYTES, read: (data) => rowsOf(data, HASH_BYTES) };
 }
 
 function rowsOf(data, size) {
@@ -273,7 +305,7 @@ function firstDifference(one, other) {
 
 async function headOf(mirror, note, checkpoint) {
   const path = `tallystick/state/${checkpoint.size}`;
-  const state = decodeAs(MIRRORED_STATE, MAX_STATE_BYTES, "mirrored state", await mirror.needed(path));
+  const state = decodeAs(MIRRORED_STATE, MAX_STATE_BYTES, "mirrored state", await mirror.needed(path, MAX_STATE_BYTES));
   if (state.version !== MIRROR_VERSION) {
     throw new MirrorProblem(`the mirror is of version ${state.version}; take a newer page`);
   }

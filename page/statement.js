@@ -3,7 +3,7 @@
 import { byId, drawn, element, fill, save } from "./dom.js";
 import { grouped } from "./card.js";
 import { printable, printableValue } from "./text.js";
-import { PROVEN_ALL_THE_SAME, CLAIMS_ARE_NOT_VERIFIED, many, told, utc } from "./words.js";
+import { CLAIMS_ARE_NOT_VERIFIED, count, leadOf, many, told, utc } from "./words.js";
 
 const MOST_CHARACTERS = 400;
 const NOT =
@@ -66,8 +66,8 @@ function statement({ verdict, proofSha256 }, nowMs, version) {
   const made = [
     ["verified on", `${utc(nowMs)}, by the clock of the machine that verified`],
     ["with", `Tallystick verify.html ${version}`],
-    ["document", verdict.sha256 !== null ? `SHA-256 ${verdict.sha256}` : "none was compared"],
-    ["proof", proofSha256 !== null ? `${verdict.proof}, SHA-256 ${proofSha256}` : "none"],
+    ["document", verdict.sha256 !== null ? `${comparedPart(verdict)}SHA-256 ${verdict.sha256}` : "none was compared"],
+    ["proof", proofSha256 !== null ? `${proofOf(verdict)}, SHA-256 ${proofSha256}` : "none"],
   ];
   return [
     element(
@@ -78,16 +78,12 @@ function statement({ verdict, proofSha256 }, nowMs, version) {
         "div",
         {},
         element("p", { class: "kind" }, "Statement of verification"),
-        element(
-          "h1",
-          {},
-          element("span", { class: "outcome" }, verdict.failure === null ? "Verified" : "Not verified"),
-        ),
+        element("h1", {}, element("span", { class: "outcome" }, outcomeOf(verdict))),
       ),
     ),
     element("p", { class: "sentence" }, element("strong", {}, shortened(verdict.name)), shortened(said.headline)),
     verdict.failure !== null ? listed(failed.filter(([, text]) => text)) : null,
-    said.proven.length && verdict.failure !== null ? element("p", { class: "kind" }, PROVEN_ALL_THE_SAME) : null,
+    said.proven.length && verdict.failure !== null ? element("p", { class: "kind" }, leadOf(verdict)) : null,
     ...said.warnings.map((text) => element("p", { class: "warned" }, `! ${text}`)),
     ...grouped(short(said.proven), "h2"),
     said.claims.length ? element("h2", {}, CLAIMS_ARE_NOT_VERIFIED) : null,
@@ -96,6 +92,20 @@ function statement({ verdict, proofSha256 }, nowMs, version) {
     listed(short(made)),
     element("p", { class: "not" }, NOT),
   ];
+}
+
+function outcomeOf(verdict) {
+  if (verdict.failure === null) return "Verified";
+  return verdict.result === "certified_part" ? "Not verified as a whole" : "Not verified";
+}
+
+function comparedPart(verdict) {
+  return verdict.is_attached ? `its first ${count(verdict.size_bytes)} bytes, ` : "";
+}
+
+function proofOf(verdict) {
+  if (verdict.online !== null) return `a newer one, from ${verdict.online}`;
+  return verdict.is_attached ? "attached to the PDF" : verdict.proof;
 }
 
 function listed(pairs) {

@@ -118,12 +118,16 @@ function bodyOf(one, nowMs, state, cardOf) {
     },
     cells.File,
   );
-  const sign = one.verdict.failure === null ? "verified" : "failed";
+  const sign = { verified: "verified", certified_part: "part" }[one.verdict.result] ?? "failed";
   const row = element(
     "tr",
     { class: `line is-${sign}`, "data-result": one.verdict.result },
     element("th", { scope: "row" }, opener),
-    element("td", { "data-title": "Verdict" }, element("span", { class: "verdict" }, icon(sign), cells.Verdict)),
+    element(
+      "td",
+      { "data-title": "Verdict" },
+      element("span", { class: "verdict" }, icon(sign === "part" ? "warning" : sign), cells.Verdict),
+    ),
     ...COLUMNS.slice(2).map((title) =>
       element("td", { "data-title": title, class: cells[title] ? "" : "empty" }, cells[title]),
     ),

@@ -36,6 +36,7 @@ const RESULTS = {
   other_issuer: "other issuer",
   not_valid: "not valid",
   not_fresh: "not fresh",
+  certified_part: "only a part is certified",
 };
 const TRUSTED_BY = {
   kept: (proven) => `which you trust as ${proven.known_as}`,
@@ -47,6 +48,14 @@ const TRUSTED_BY = {
 
 export const CLAIMS_ARE_NOT_VERIFIED = "What the file claims, none of which is verified:";
 export const PROVEN_ALL_THE_SAME = "What is proven of it all the same:";
+
+/** What stands over what is proven of a file that is not verified. */
+export function leadOf(one) {
+  return one.result === "certified_part"
+    ? `What is proven of its first ${count(one.size_bytes)} bytes:`
+    : PROVEN_ALL_THE_SAME;
+}
+
 export const MARK_MEANS =
   "! a newer block of its ledger was verified here before, or the ledger says that it continues another; " +
   "verify the file alone to read which";
@@ -69,7 +78,9 @@ export function told(one, nowMs) {
   if (failure === null) {
     said.headline = headline(one, proven);
   } else {
-    said.headline = ` is not verified: ${reasonOf(one, nowMs)}`;
+    const whole = one.result === "certified_part" ? " as a whole" : "";
+    if (whole) said.mark = "!";
+    said.headline = ` is not verified${whole}: ${reasonOf(one, nowMs)}`;
     said.check = failure.rule ? `${failure.rule}, ${failure.step}` : "";
     said.advice = failure.advice;
   }
@@ -199,17 +210,30 @@ function provenFields(one, proven, nowMs) {
     ["block time", `${utc(proven.block_ms)}, of block ${count(proven.block)}: more than 2/3 of the stake voted for it`],
     ["final", `not later than ${utc(proven.final_ms)}, as holders of more than 1/3 of the stake say`],
     ["status", `as of ${aged(proven.status_ms, nowMs)}: a later revocation would not show`],
+    ["time stamped", stampedBy(one.time_stamp ?? null)],
     ["validity", proven.validity ? validityOf(proven.validity) : "a certificate of this kind has no status"],
     ["countersigned", ` ${cosignedBy(proven)}`],
     ["ML-DSA", uncheckedBy(proven)],
     ["members", changesOf(proven)],
     ["ledger", `${proven.ledger} ${proven.ledger_id}, ${TRUSTED_BY[proven.trusted_by](proven)}`],
     ["certificate", `${proven.certificate}, number ${count(proven.log_index)} of the log`],
-    ["proof", one.online ? `a newer one, from ${one.online}` : (one.proof ?? "")],
+    ["proof", one.online ? `a newer one, from ${one.online}` : proofOf(one)],
   ]);
 }
 
+function proofOf(one) {
+  return one.is_attached ? "attached to the PDF; what else was added to it is not checked here" : (one.proof ?? "");
+}
+
+function stampedBy(stamp) {
+  return stamp === null ? "" : `a time stamp token lies beside it; ${stamp.reason}`;
+}
+
 function comparedOf(one, proven) {
+  if (one.is_attached) {
+    const before = "the PDF as it was before the proof was attached";
+    return `${before}: its first ${count(one.size_bytes ?? 0)} bytes, SHA-256 ${one.sha256}`;
+  }
   if (one.sha256 !== null) return `these very bytes: ${count(one.size_bytes ?? 0)} bytes, SHA-256 ${one.sha256}`;
   if (proven.document === null) return proven.is_content_gone ? LACKING : "none: it is about no file";
   const about = proven.document;
@@ -272,9 +296,14 @@ function claimFields(one, claims) {
     ["content", contentOf(claims)],
     ["document", about ? `${about.name}, ${count(about.size_bytes)} bytes, SHA-256 ${about.sha256}` : ""],
     ["claimed", utc(claims.claimed_ms)],
-    ["at hand", one.sha256 !== null ? `${count(one.size_bytes ?? 0)} bytes, SHA-256 ${one.sha256}` : ""],
+    ["at hand", atHand(one)],
     ["certificate", claims.certificate],
   ]);
+}
+
+function atHand(one) {
+  if (one.sha256 === null) return "";
+  return `${one.is_attached ? "the first " : ""}${count(one.size_bytes ?? 0)} bytes, SHA-256 ${one.sha256}`;
 }
 
 function validityOf(one) {

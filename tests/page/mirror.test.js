@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { MirrorProblem, renewFromMirror } from "../../page/mirror.js";
+import { MirrorProblem, MirrorProver } from "../../page/mirror.js";
 import { readBundle } from "../../page/proof/bundle.js";
 import { readGiven } from "./given.js";
 
@@ -23,14 +23,14 @@ for (const { name, folder, changed, before, made, problem } of readGiven()) {
   test(name, async () => {
     const bundle = readBundle(...["proof", "members", "payload"].map((one) => decoded(before[one])));
     if (problem !== null) {
-      await assert.rejects(renewFromMirror(folderOf(folder, changed), bundle), (error) => {
+      await assert.rejects(new MirrorProver(folderOf(folder, changed)).renew(bundle), (error) => {
         assert.ok(error instanceof MirrorProblem, String(error.stack));
         assert.match(error.message, new RegExp(problem));
         return true;
       });
       return;
     }
-    const files = await renewFromMirror(folderOf(folder, changed), bundle);
+    const files = await new MirrorProver(folderOf(folder, changed)).renew(bundle);
     assert.equal(Buffer.from(files.proof).toString(), Buffer.from(decoded(made.proof)).toString());
     assert.equal(encoded(files.members), made.members);
     assert.equal(encoded(files.payload), made.payload);

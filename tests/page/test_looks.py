@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 from tests.page.chromium import checked, document, file, give, opened, proof, trust
+from tests.page.ledgers import Certified, attached, certified
+
+from tallystick.storage.mirror import state_path
 
 LEAST_CONTRAST = 4.5
 PHONE = {"width": 320, "height": 640}
 DESK = {"width": 1280, "height": 900}
-STATES = ("empty", "not-trusted", "verified", "not-valid", "not-proven", "other-document", "no-proof", "many", "asked")
+STATES = (
+    *("empty", "not-trusted", "verified", "not-valid", "not-proven", "other-document", "no-proof", "many", "asked"),
+    *("certified-part", "mirror", "no-newer"),
+)
 SHOTS = os.environ.get("TALLYSTICK_SCREENSHOTS")
 """A folder to which pictures of each state are written, to be looked at."""
 
@@ -76,8 +82,11 @@ _UNNAMED = """() => {
 }"""
 
 
-def bring_to(page: Page, state: str) -> None:
+def bring_to(page: Page, state: str, folder: Path) -> None:
     """Have the page in one of `STATES`."""
+    if state in ("certified-part", "mirror", "no-newer"):
+        bring_to_own_ledger(page, state, certified(folder))
+        return
     if state not in ("empty", "not-trusted", "no-proof"):
         trust(page)
     if state == "no-proof":
@@ -106,13 +115,28 @@ def bring_to(page: Page, state: str) -> None:
         page.click("text=Ask so")
 
 
+def bring_to_own_ledger(page: Page, state: str, diploma: Certified) -> None:
+    trust(page, diploma.ledger_id)
+    if state == "certified-part":
+        give(page, file("diploma.pdf", attached(diploma.older)))
+        return
+    give(page, *diploma.given, file("diploma.pdf.tsr", b"token"))
+    diploma.go_on()
+    mirror = diploma.mirror()
+    if state == "no-newer":
+        (mirror / state_path(2)).unlink()
+    page.set_input_files("#choose-mirror", mirror)
+    page.wait_for_selector("[data-mirror]")
+    page.wait_for_selector("#results[aria-busy=false]")
+
+
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_everything_has_a_name_and_nothing_is_too_wide(
-    browser: Browser, scheme: Any, state: str
+    browser: Browser, scheme: Any, state: str, tmp_path: Path
 ) -> None:
     page = opened(browser, color_scheme=scheme, viewport=DESK, reduced_motion="reduce")
-    bring_to(page, state)
+    bring_to(page, state, tmp_path)
     contrasts = page.evaluate(_CONTRASTS)
     assert len(contrasts) > 10
     assert [one for one in contrasts if one[0] < LEAST_CONTRAST] == []
