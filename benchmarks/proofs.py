@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, statements, summary
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.bundle import Bundle, read_bundle
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
@@ -38,9 +39,8 @@ from tallystick.ledger.vote import FINALIZE, Ballot, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import PersistBlock
-from tallystick.proof.bundle import Bundle, read_bundle
-from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Demand, verify
+from tallystick.storage.making import ProofFiles
 from tallystick.storage.proving import Prover
 from tallystick.storage.store import Store
 

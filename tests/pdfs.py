@@ -12,7 +12,7 @@ import pytest
 from fpdf import FPDF
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
-from tallystick.proof.pdf_revision import AttachedProof
+from tallystick.client.pdf_revision import AttachedProof
 
 PROOF: Final = AttachedProof(b"c2sp.org/tlog-proof@v1\nno proof of anything\n")
 OTHER_PROOF: Final = AttachedProof(b"c2sp.org/tlog-proof@v1\nnor is this\n", b"members \0", b"payload \xff")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.ledger.bundle import Bundle, read_bundle
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused, Rule, expect
@@ -13,7 +14,6 @@ from tallystick.ledger.keys import Verify
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
-from tallystick.proof.bundle import Bundle, read_bundle
 from tallystick.proof.members import Anchor
 from tallystick.proof.verify import Demand, Verdict, verify
 

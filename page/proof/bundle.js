@@ -1,4 +1,4 @@
-/** A proof with all that belongs to it: read, not verified; `proof/bundle.py`. */
+/** A proof with all that belongs to it: read, not verified; `ledger/bundle.py`. */
 
 import { parseCheckpoint } from "./checkpoint.js";
 import { Refused } from "./errors.js";

@@ -1,4 +1,4 @@
-/** The structs that stand in a proof, field by field (docs/protocol.md; `ledger/*.py`, `proof/bundle.py`). */
+/** The structs that stand in a proof, field by field (docs/protocol.md; `ledger/*.py`, `ledger/bundle.py`). */
 
 import { BOOLEAN, MAX_EXACT, bytesOf, integerOf, textOf } from "./msgpack.js";
 import { listOf, optional, structOf, taggedOf, tupleOf } from "./msgpack.js";

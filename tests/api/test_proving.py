@@ -25,6 +25,7 @@ from tallystick.api.reader import LedgerReader, Thread
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.host.clock import now_ms
+from tallystick.ledger.bundle import read_bundle
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.checkpoint import (
     Checkpoint,
@@ -37,7 +38,6 @@ from tallystick.ledger.encoding import encode
 from tallystick.ledger.note import parse_note
 from tallystick.node.checkpoints import Countersigned
 from tallystick.problems import DamagedStore, NotYet
-from tallystick.proof.bundle import read_bundle
 from tallystick.proof.verify import Demand, Verdict, verify
 from tallystick.storage.search_index import Query
 from tallystick.storage.store import Store

@@ -11,6 +11,7 @@ from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.pdf_files import carried_by
 from tallystick.client.time_stamp_token import read_token
 from tallystick.client.time_stamps import TimeStamps
+from tallystick.ledger.bundle import extra_codec, hand_over_codec, read_bundle
 from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.note import Note, parse_key, parse_note
@@ -19,7 +20,6 @@ from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.ledger.tlog_witness import AddCheckpoint, parse_add_checkpoint
 from tallystick.problems import Problem
-from tallystick.proof.bundle import extra_codec, hand_over_codec, read_bundle
 from tallystick.proof.verify import Demand, verify
 from tests.mirrors import mirror_files
 from tests.proof_corpus import CASES, FOLDER

@@ -14,8 +14,8 @@ from tests.integration.network import NodeProcess, running_network
 from tallystick.client.batches import Certification
 from tallystick.client.blocking import Client
 from tallystick.client.pdf_files import attach, carried_in
+from tallystick.ledger.bundle import read_bundle
 from tallystick.ledger.errors import Rule
-from tallystick.proof.bundle import read_bundle
 
 
 @pytest.fixture(scope="module")

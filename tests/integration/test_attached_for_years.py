@@ -16,10 +16,10 @@ from tallystick.client.pdf_files import Marked, attach, mark_in
 from tallystick.client.proof_files import PROOF, TIME_STAMP, read_proof
 from tallystick.client.proof_folders import find_proofs
 from tallystick.client.proof_writing import attached_form, bundle_attached, without_proofs
+from tallystick.ledger.bundle import Bundle
 from tallystick.problems import CannotMake, DamagedStore, RefusedInput, UnreadableFile
-from tallystick.proof.bundle import Bundle
-from tallystick.proof.making import ProofFiles
 from tallystick.storage.described_files import describe_file
+from tallystick.storage.making import ProofFiles
 
 DIPLOMA = "diploma.pdf"
 AUTHORITY: Authority = founded()

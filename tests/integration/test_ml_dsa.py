@@ -18,11 +18,11 @@ from tallystick.client.proof_files import PROOF, RawProof, find_proof
 from tallystick.client.verdicts import OwnNode, Question, Verifier
 from tallystick.host.ml_dsa import has_ml_dsa
 from tallystick.host.trust import TrustStore
+from tallystick.ledger.bundle import Bundle, read_bundle
 from tallystick.ledger.fields import ML_DSA_SIGNATURE_BYTES
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.problems import NotYet
-from tallystick.proof.bundle import Bundle, read_bundle
 
 pytestmark = pytest.mark.skipif(not has_ml_dsa(), reason=LACKING)
 SHORT: Final = replace(

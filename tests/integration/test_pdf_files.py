@@ -27,11 +27,11 @@ from tallystick.client import pdf_files, pdf_reading
 from tallystick.client.drafts import files_below
 from tallystick.client.pdf_files import Carried, as_it_was, attach, carried_in, read_base
 from tallystick.client.pdf_reading import CannotAttach, Pdf
+from tallystick.client.pdf_revision import AttachedProof, find_mark, write_revision
+from tallystick.client.pdf_syntax import MalformedPdf
 from tallystick.client.proof_files import find_proof
 from tallystick.ledger.errors import Rule
 from tallystick.problems import CannotMake, UnreadableFile
-from tallystick.proof.pdf_revision import AttachedProof, find_mark, write_revision
-from tallystick.proof.pdf_syntax import MalformedPdf
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "pdf"
 MARK = b"%tallystick.pdf-proof.v1 "

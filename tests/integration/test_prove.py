@@ -24,9 +24,9 @@ from tallystick.host.clock import now_ms
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.problems import CannotMake, DamagedStore, UnreadableFile
-from tallystick.proof import making
-from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage import making
+from tallystick.storage.making import ProofFiles
 
 
 @pytest.fixture(scope="module")
@@ -420,7 +420,7 @@ def test_a_folder_of_the_proofs_name_does_not_end_a_batch(user: User) -> None:
 
 
 def read_proof_of(files: ProofFiles) -> Any:
-    from tallystick.proof.bundle import read_bundle  # noqa: PLC0415
+    from tallystick.ledger.bundle import read_bundle  # noqa: PLC0415
 
     return read_bundle(files.proof.encode(), files.members, files.payload)
 

@@ -20,11 +20,11 @@ from tallystick.client.proof_folders import find_proofs
 from tallystick.client.renewing import Renewer
 from tallystick.host.clock import now_ms
 from tallystick.host.trust import TrustStore, usual_trust_folder
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import CannotMake, DamagedStore, NotThere, Problem, RefusedInput
-from tallystick.proof.bundle import Bundle
-from tallystick.proof.making import ProofFiles
+from tallystick.storage.making import ProofFiles
 
 NOW_MS = START_MS + 400 * DAY_S * 1000
 AUTHORITY = founded()

@@ -28,6 +28,7 @@ from tests.time_authority import certified
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.client.pdf_files import attach
+from tallystick.client.pdf_revision import AttachedProof
 from tallystick.host import joining
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
@@ -41,7 +42,6 @@ from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
 from tallystick.ledger.tlog_conflict import make_conflict
 from tallystick.node.events import ReportRefused
-from tallystick.proof.pdf_revision import AttachedProof
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
 

@@ -23,12 +23,12 @@ from tallystick.client.proof_files import PROOF, TIME_STAMP, read_proof
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
 from tallystick.host.authorities import Authorities
 from tallystick.host.own_files import TrustError
+from tallystick.ledger.bundle import Entrance, FinalVotes
 from tallystick.ledger.directory import Directory
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.vote import FINALIZE, Ballot
 from tallystick.problems import ExitCode
-from tallystick.proof.bundle import Entrance, FinalVotes
-from tallystick.proof.making import Head, Leaf, put_together
+from tallystick.storage.making import Head, Leaf, put_together
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="OPENSSL IS NOT INSTALLED: not compared")
 EC = founded("ec")

@@ -22,10 +22,10 @@ from tests.proof_corpus import CASES as ALL_CASES
 from tests.proof_corpus import bundle_of, demand_of, read
 from tests.vectors.proof_told import view_of
 
+from tallystick.ledger.bundle import extra_codec, read_bundle
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
-from tallystick.proof.bundle import extra_codec, read_bundle
 
 HERE: Final = Path(__file__).parent
 CASES: Final = [case for case in ALL_CASES if not case["demand"].get("verifies_ml_dsa")]

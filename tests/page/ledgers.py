@@ -9,12 +9,12 @@ from tests.pdfs import by_hand
 from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.pdf_files import read_base
+from tallystick.client.pdf_revision import AttachedProof, write_revision
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.changes import Effect
 from tallystick.node.checkpoints import Countersigned
-from tallystick.proof.making import ProofFiles
-from tallystick.proof.pdf_revision import AttachedProof, write_revision
 from tallystick.storage.described_files import describe_file
+from tallystick.storage.making import ProofFiles
 
 PDF = by_hand()
 

@@ -20,7 +20,7 @@ from tallystick.client.mirror_proving import MirrorProver
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_statement
 from tallystick.ledger.changes import Effect
 from tallystick.problems import Problem
-from tallystick.proof.making import ProofFiles
+from tallystick.storage.making import ProofFiles
 from tallystick.storage.mirror import state_codec, state_path
 
 pytestmark = pytest.mark.skipif(which("node") is None, reason="node is not installed: THE PAGE'S PROVER IS NOT TESTED")

@@ -10,7 +10,7 @@ from tests.page.chromium import checked, document, file, give, lines, opened, pr
 from tests.page.ledgers import PDF, Certified, attached, certified
 from tests.pdfs import by_hand
 
-from tallystick.proof.pdf_revision import find_mark
+from tallystick.client.pdf_revision import find_mark
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "pdf"
 SHADOW = b"\n3 0 obj\n<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] >>\nendobj\n%%EOF\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.proof.pdf_syntax import MalformedPdf, dictionary, entries, items, number, reference, string, value_at
+from tallystick.client.pdf_syntax import MalformedPdf, dictionary, entries, items, number, reference, string, value_at
 
 NAMES = st.binary(max_size=8)
 VALUES = st.recursive(

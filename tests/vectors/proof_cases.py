@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.ledger.bundle import Bundle, HandOver, ProofExtra, extra_codec, read_bundle
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.checkpoint import Checkpoint, cosigned_bytes, cosigner_key, log_key
 from tallystick.ledger.encoding import encode
@@ -20,10 +21,9 @@ from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
-from tallystick.proof.bundle import Bundle, HandOver, ProofExtra, extra_codec, read_bundle
-from tallystick.proof.making import ProofFiles
 from tallystick.proof.members import Anchor
 from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage.making import ProofFiles
 from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.proving import NOW_MS, ProvenLedger
 

@@ -11,9 +11,9 @@ from tallystick.api.proof_views import Failure, FileVerdict
 from tallystick.api.proven import RESULTS, advice_of, claims_view, exit_code_of, failure_view, proven_view
 from tallystick.cli.output import say
 from tallystick.cli.verify_words import tell_verdict
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.errors import Refused
 from tallystick.problems import ExitCode
-from tallystick.proof.bundle import Bundle
 from tallystick.proof.verify import Demand, Verdict, verify
 from tests.proving import NOW_MS
 from tests.vectors.proof_cases import Case

@@ -11,6 +11,7 @@ from tallystick.api.governed_views import Validity
 from tallystick.api.views import Key
 from tallystick.host.trust import Conflict as KeptConflict
 from tallystick.host.trust import TrustedLedger
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.certificate import Payload, Statement
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
@@ -18,7 +19,6 @@ from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.kinds import kind_of
 from tallystick.ledger.validity import ValidityState
 from tallystick.problems import ExitCode, Problem
-from tallystick.proof.bundle import Bundle
 from tallystick.proof.head import Cosigner
 from tallystick.proof.members import Conflict, MemberChange
 from tallystick.proof.verify import Verdict

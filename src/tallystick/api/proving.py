@@ -13,7 +13,7 @@ from tallystick.ledger.checkpoint import MAX_LOG_LINES
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import Action, FreshCheckpointAsked
 from tallystick.problems import NotRunning, NotThere, NotYet
-from tallystick.proof.making import ProofFiles
+from tallystick.storage.making import ProofFiles
 from tallystick.storage.proving import Prover, signed_note, status_s
 from tallystick.storage.store import Store
 

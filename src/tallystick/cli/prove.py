@@ -30,9 +30,9 @@ from tallystick.client.proof_writing import (
     write_proof,
 )
 from tallystick.host.clock import now_ms
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.file_statement import LACKING, FileStatement
 from tallystick.problems import CannotMake, ExitCode, NotThere, Problem
-from tallystick.proof.bundle import Bundle
 from tallystick.storage.described_files import describe_file
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{8,64}")

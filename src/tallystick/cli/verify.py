@@ -22,10 +22,10 @@ from tallystick.client.proof_files import Found, RawProof, find_proof, find_proo
 from tallystick.client.verdicts import Question, Verifier, own_node
 from tallystick.host.clock import now_ms
 from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.tlog_conflict import MAX_CONFLICT_BYTES
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
 from tallystick.problems import ExitCode, Problem, UnreadableFile
-from tallystick.proof.bundle import Bundle
 from tallystick.storage.described_files import read_bounded
 
 if TYPE_CHECKING:

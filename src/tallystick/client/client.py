@@ -21,6 +21,7 @@ from tallystick.client.governing import Governing
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
+from tallystick.ledger.bundle import read_bundle
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
@@ -28,9 +29,8 @@ from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, NotYet, Problem
-from tallystick.proof.bundle import read_bundle
-from tallystick.proof.making import ProofFiles
 from tallystick.storage.described_files import describe_file
+from tallystick.storage.making import ProofFiles
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024

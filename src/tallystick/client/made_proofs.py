@@ -9,13 +9,13 @@ from tallystick.client.proof_files import RawProof
 from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.own_files import TrustError
 from tallystick.host.trust import TrustStore
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.state import genesis_state
 from tallystick.problems import CannotMake, DamagedStore
-from tallystick.proof.bundle import Bundle
-from tallystick.proof.making import ProofFiles
 from tallystick.proof.members import Anchor, Conflict, first_voters
 from tallystick.proof.verify import Demand, Verdict, verify
+from tallystick.storage.making import ProofFiles
 
 
 class ProofJudge:

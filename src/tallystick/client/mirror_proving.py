@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from tallystick.client.mirror import Mirror, Missing, TiledTree
+from tallystick.ledger.bundle import Bundle, Entrance
 from tallystick.ledger.certificate import AnyCertificate, certificate_codec
 from tallystick.ledger.checkpoint import Checkpoint, cosigner_key
 from tallystick.ledger.errors import NotProven, Refused
@@ -19,12 +20,11 @@ from tallystick.ledger.note import Note
 from tallystick.ledger.roots import LogRoots
 from tallystick.ledger.trie import Trie
 from tallystick.problems import Ambiguous, NotInTime, NotThere, Problem
-from tallystick.proof.bundle import Bundle, Entrance
 from tallystick.proof.head import Head as SignedHead
 from tallystick.proof.head import proven_head
-from tallystick.proof.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
 from tallystick.proof.members import last_voters
 from tallystick.storage.log_tiles import Tree
+from tallystick.storage.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
 from tallystick.storage.mirror import (
     ENTRIES,
     HEADERS,

@@ -1,6 +1,6 @@
 """Proofs in PDF files: attached after the PDF that they are of, found there, and told from any other change of it.
 
-What a PDF holds is read by `client.pdf_reading`; what is attached is written by `proof.pdf_revision`.
+What a PDF holds is read by `client.pdf_reading`; what is attached is written by `client.pdf_revision`.
 """
 
 import fcntl
@@ -17,13 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from tallystick.client.drafts import UNDER_WAY
 from tallystick.client.pdf_reading import INSTEAD, CannotAttach, Pdf
-from tallystick.ledger.certificate import payload_codec
-from tallystick.ledger.errors import NotProven, Refused, Rule
-from tallystick.ledger.file_statement import FileStatement
-from tallystick.ledger.tlog_proof import parse_proof
-from tallystick.problems import CannotMake, UnreadableFile
-from tallystick.proof.bundle import extra_codec, hand_over_codec
-from tallystick.proof.pdf_revision import (
+from tallystick.client.pdf_revision import (
     MARK_BYTES,
     AttachedProof,
     Mark,
@@ -34,7 +28,13 @@ from tallystick.proof.pdf_revision import (
     marks_in,
     write_revision,
 )
-from tallystick.proof.pdf_syntax import MalformedPdf
+from tallystick.client.pdf_syntax import MalformedPdf
+from tallystick.ledger.bundle import extra_codec, hand_over_codec
+from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.errors import NotProven, Refused, Rule
+from tallystick.ledger.file_statement import FileStatement
+from tallystick.ledger.tlog_proof import parse_proof
+from tallystick.problems import CannotMake, UnreadableFile
 from tallystick.storage.described_files import describe_stream, opened
 from tallystick.storage.sqlite_file import sync_folder
 

@@ -10,10 +10,10 @@ from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Self
 
+from tallystick.client.pdf_objects import PdfObjects
+from tallystick.client.pdf_revision import NAMES, PdfBase
+from tallystick.client.pdf_syntax import MalformedPdf, entries, items, number, reference, text, tokens
 from tallystick.problems import Problem, UnreadableFile
-from tallystick.proof.pdf_objects import PdfObjects
-from tallystick.proof.pdf_revision import NAMES, PdfBase
-from tallystick.proof.pdf_syntax import MalformedPdf, entries, items, number, reference, text, tokens
 
 if TYPE_CHECKING:
     from pypdf import PdfReader

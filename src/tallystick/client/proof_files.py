@@ -9,12 +9,12 @@ from typing import BinaryIO, Final, NamedTuple
 from tallystick.client.pdf_files import carried_in
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
 from tallystick.host.trust import KeptProof
+from tallystick.ledger.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES, parse_proof
 from tallystick.problems import UnreadableFile
-from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
 from tallystick.storage.described_files import describe_file, describe_stream, opened, read_bounded
 
 PROOF: Final = ".tlog-proof"

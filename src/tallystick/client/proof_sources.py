@@ -9,11 +9,11 @@ from tallystick.client.mirror import Mirror, NoMirror, files_at, shown_url
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.proof_writing import certificate_about
 from tallystick.host.data_folder import DataFolder
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FileStatement, check_document
 from tallystick.problems import DamagedStore, NotThere, Problem
-from tallystick.proof.bundle import Bundle
-from tallystick.proof.making import ProofFiles
+from tallystick.storage.making import ProofFiles
 
 
 class ProofSource(Protocol):

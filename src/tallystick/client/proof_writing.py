@@ -17,17 +17,17 @@ from tallystick.client.doors import AnswerProblem
 from tallystick.client.drafts import UNDER_WAY
 from tallystick.client.earlier_proofs import places, stamped_on
 from tallystick.client.pdf_files import Marked, attach, carried_in, mark_in
+from tallystick.client.pdf_revision import AttachedProof
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, Found, RawProof, is_there, read_proof
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, TokenFile, read_token
+from tallystick.ledger.bundle import Bundle, hand_over_codec
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
 from tallystick.problems import CannotMake, NotAllowed, NotThere, Problem, UnreadableFile
-from tallystick.proof.bundle import Bundle, hand_over_codec
-from tallystick.proof.making import ProofFiles
-from tallystick.proof.pdf_revision import AttachedProof
 from tallystick.storage.described_files import read_bounded
+from tallystick.storage.making import ProofFiles
 from tallystick.storage.sqlite_file import sync_folder
 
 _MOST_NAMESAKES: Final = 20

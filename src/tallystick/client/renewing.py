@@ -10,12 +10,12 @@ from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_files import counted_proof
 from tallystick.client.proof_sources import ProofSource
 from tallystick.client.proof_writing import replace_proof
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.problems import DamagedStore, RefusedInput
-from tallystick.proof.bundle import Bundle
-from tallystick.proof.making import ProofFiles
 from tallystick.proof.verify import Verdict
+from tallystick.storage.making import ProofFiles
 
 
 class Renewer:

@@ -29,6 +29,7 @@ from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
 from tallystick.host.trust import SHORTEST_ID, TrustStore
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.checkpoint import MlDsaCosigners
 from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.epoch import Epoch
@@ -36,7 +37,6 @@ from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
 from tallystick.problems import ExitCode, Problem, StoreError, UnreadableFile
-from tallystick.proof.bundle import Bundle
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.proof.verify import Demand, Verdict, verify
 from tallystick.storage.hand_over import EpochEnds

@@ -6,6 +6,7 @@ A proof of a certificate begins with it, and whoever audits the log has no more.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tallystick.ledger.bundle import FinalVotes, HandOver
 from tallystick.ledger.checkpoint import Checkpoint, check_cosigned, parse_checkpoint
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Rule, expect, step
@@ -14,7 +15,6 @@ from tallystick.ledger.header import Header
 from tallystick.ledger.note import Note
 from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.proof.bundle import FinalVotes, HandOver
 from tallystick.proof.members import Anchor, Conflict, FinalBlock, MemberChange, Members
 
 

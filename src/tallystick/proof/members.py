@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tallystick.ledger.bundle import FinalVotes, HandOver, Step, Voters
 from tallystick.ledger.encoding import Encoded
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Rule, expect, step
@@ -13,7 +14,6 @@ from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, check_vote_signatures
-from tallystick.proof.bundle import FinalVotes, HandOver, Step, Voters
 
 _UNKNOWN_START = "the proof starts from an epoch not verified here before; make it without --since"
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tallystick.ledger.bundle import Bundle, ProofExtra
 from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_signed
 from tallystick.ledger.checkpoint import MlDsaCosigners, check_ml_dsa, times_told
 from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation, proven_voters
@@ -17,7 +18,6 @@ from tallystick.ledger.status import proven_status
 from tallystick.ledger.tlog_policy import Policy
 from tallystick.ledger.trie import TrieProof
 from tallystick.ledger.validity import KeyState, Stated, Validity, ValidityState, validity_at
-from tallystick.proof.bundle import Bundle, ProofExtra
 from tallystick.proof.head import Cosigner, Head, proven_head
 from tallystick.proof.members import Anchor, MemberChange
 

@@ -13,6 +13,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
+from tallystick.ledger.bundle import MAX_FOLLOWING, FinalVotes, HandOver
 from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX, Digest, Index, Version
@@ -20,7 +21,6 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import HASH_BYTES
 from tallystick.ledger.roots import LogRoots, MemberRoots
-from tallystick.proof.bundle import MAX_FOLLOWING, FinalVotes, HandOver
 from tallystick.storage.log_tiles import Tree
 
 VERSION: Final = 1

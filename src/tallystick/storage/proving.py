@@ -1,8 +1,9 @@
-"""Makes proofs that need no node: of a certificate, at a checkpoint that members countersigned (proof/bundle.py)."""
+"""Makes proofs that need no node: of a certificate, at a checkpoint that members countersigned (ledger/bundle.py)."""
 
 from functools import lru_cache
 from typing import Final
 
+from tallystick.ledger.bundle import MAX_FOLLOWING, Entrance
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Place
 from tallystick.ledger.checkpoint import MAX_LOG_LINES, Cosignature, MlDsaCosignature, signed_checkpoint, status_time
@@ -16,10 +17,9 @@ from tallystick.ledger.roots import LogRoots
 from tallystick.ledger.state import State, genesis_state
 from tallystick.node.checkpoints import Countersigned
 from tallystick.problems import BadRequest, DamagedStore, NotThere, Problem
-from tallystick.proof.bundle import MAX_FOLLOWING, Entrance
-from tallystick.proof.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
 from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_hand_over
 from tallystick.storage.log_tiles import Tree
+from tallystick.storage.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
 from tallystick.storage.mirror import VERSION as MIRROR_VERSION
 from tallystick.storage.mirror import MirroredState
 from tallystick.storage.store import Outline, Store

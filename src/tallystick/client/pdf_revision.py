@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from tallystick.client.pdf_syntax import dictionary, string
 from tallystick.ledger.errors import NotProven, Rule
-from tallystick.proof.pdf_syntax import dictionary, string
 
 NAMES: Final = ("proof.tlog-proof", "proof.members", "proof.payload")
 """What the files of a proof are called in the PDF: as they have to be where they are saved side by side."""

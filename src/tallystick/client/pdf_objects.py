@@ -10,7 +10,7 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from tallystick.proof.pdf_syntax import MalformedPdf, entries, items, number, reference, skip, span_at, value_at
+from tallystick.client.pdf_syntax import MalformedPdf, entries, items, number, reference, skip, span_at, value_at
 
 _EOL: Final = rb"(?:\r\n|\r|\n)"
 _END: Final = re.compile(rb"startxref" + _EOL + rb"(\d{1,10})" + _EOL + rb"%%EOF" + _EOL + rb"?")

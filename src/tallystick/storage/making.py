@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from tallystick.ledger.bundle import MAX_EXTRA_BYTES, VERSION, Entrance, FinalVotes, HandOver, ProofExtra
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.directory import prove_key
 from tallystick.ledger.encoding import encode
@@ -15,7 +16,6 @@ from tallystick.ledger.note import Note
 from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.ledger.tlog_proof import TlogProof
 from tallystick.ledger.trie import Trie, TrieProof
-from tallystick.proof.bundle import MAX_EXTRA_BYTES, VERSION, Entrance, FinalVotes, HandOver, ProofExtra
 
 
 class ProofFiles(NamedTuple):
