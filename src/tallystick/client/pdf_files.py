@@ -193,7 +193,7 @@ def _revision(path: Path, prefix: bytes, attached: AttachedProof) -> bytes:
 
 def _under_way(target: Path) -> str:
     """How the name of a folder begins in which this file is written."""
-    return f"{UNDER_WAY}{sha256(target.name.encode()).hexdigest()[:16]}-"
+    return f"{UNDER_WAY}{sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 
 @contextmanager
