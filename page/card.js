@@ -1,11 +1,21 @@
 // One file's verdict as a card, with the words of words.js.
 
 import { drawn, element, icon } from "./dom.js";
-import { CLAIMS_ARE_NOT_VERIFIED, leadOf, rowOf, told } from "./words.js";
+import { CLAIMS_ARE_NOT_VERIFIED, leadOf, outcomeOf, told, utc } from "./words.js";
 
 const SIGNS = { verified: "verified", not_trusted: "unknown", no_proof: "unknown", certified_part: "part" };
 const PARTS = /([0-9a-f]{64}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC)/;
 const TALLY_MEANS = "All stake; filled is what countersigned, cut by member. The dotted line is at 2/3.";
+const FOR_A_TERMINAL = /tallystick |--\w/;
+const HERE = {
+  not_trusted: "On this page: enter the id below, or under Trusted ledgers.",
+  no_proof: "On this page: add the proof, or choose it below.",
+  not_proven: "On this page: add a proof that was made anew, with all files beside it; or use a mirror.",
+  other_document: "On this page: choose the document that was certified, or its own proof.",
+  other_issuer: "On this page: name the issuer under What to ask for.",
+  not_valid: "On this page: ask for another time under What to ask for.",
+  not_fresh: "On this page: use a mirror, or add a newer proof.",
+};
 const GROUPS = [
   ["Document", ["document", "certified as", "named", "says", "content", "note"]],
   ["Issuer", ["issued by", "domain"]],
@@ -17,15 +27,13 @@ const GROUPS = [
 export function card(one, nowMs, more, buttons, headingId) {
   const said = told(one, nowMs);
   const sign = SIGNS[one.result] ?? "failed";
-  const verdict = rowOf(one, nowMs).Verdict.replace(" !", "");
-  const badge = one.failure === null ? verdict[0].toUpperCase() + verdict.slice(1) : `Not verified: ${verdict}`;
   return element(
     "article",
     { class: `card is-${sign}`, "data-result": one.result, "data-mark": said.mark, "aria-labelledby": headingId },
     element(
       "header",
       { class: "card-head" },
-      element("p", { class: "badge" }, icon(sign === "part" ? "warning" : sign), badge),
+      element("p", { class: "badge" }, icon(sign === "part" ? "warning" : sign), outcomeOf(one)),
       element(
         "h3",
         { id: headingId, tabindex: "-1" },
@@ -41,6 +49,7 @@ export function card(one, nowMs, more, buttons, headingId) {
     ),
     said.proven.length ? provenOf(one, said.proven) : null,
     said.claims.length ? claimsOf(said.claims) : null,
+    element("p", { class: "hint" }, `As of ${utc(nowMs)}, when this was verified.`),
     element("p", { class: "card-actions" }, ...buttons),
   );
 }
@@ -64,7 +73,8 @@ export function grouped(pairs, heading) {
 
 function failureOf(one, said) {
   if (one.failure === null) return null;
-  const { expected, found } = one.failure;
+  const { expected, found, advice } = one.failure;
+  const here = FOR_A_TERMINAL.test(advice ?? "") ? (HERE[one.result] ?? "") : "";
   const compared = [
     ["expected", expected],
     ["found", found],
@@ -78,6 +88,7 @@ function failureOf(one, said) {
     ),
     compared.length ? fields(compared, { class: "compared" }) : null,
     fields([["do next", said.advice]], { "data-told": true, class: "next" }),
+    here === "" ? null : element("p", { class: "hint here" }, here),
   );
 }
 

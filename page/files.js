@@ -13,43 +13,76 @@ const MAX_PROOF_BYTES = 256 * 1024;
 const MAX_BESIDE_BYTES = 8 * 1024 * 1024;
 const PIECE_BYTES = 4 * 1024 * 1024;
 
+const groups = new WeakMap(); // by file, what it was given with
+
+/** These files were given together: they belong together before any others of the same names. */
+export function giveTogether(files) {
+  const group = {};
+  for (const file of files) groups.set(file, group);
+}
+
 /**
- * What is to be verified of the files given, in any order; of two with one name the later counts for a proof, and each is
- * a document. `chosen` is the user's own choice of a proof for a document, `carried` what PDF files carry: that comes
- * before a proof beside them, which is `ignored` then. Files that belong beside a proof that is not there wait;
- * `conflicts` are for another program.
+ * What is to be verified of the files given, in any order: each document is an item of its own, whatever it is called.
+ * Its proof is the user's own choice (`chosen`), else the one of its name among what it was given with, else one that
+ * names its hash (`byHash`), else the last of its name: `isSettled` says that it is one of the first two. What PDF files
+ * carry (`carried`) comes before a proof beside them, which is `ignored` then. Proofs that belong to no document are
+ * items, too. Files that belong beside a proof that is not there wait; `conflicts` are for another program.
  */
-export function paired(files, chosen = new Map(), carried = new Map()) {
-  const named = new Map(files.map((file) => [pathOf(file), file]));
+export function paired(files, { chosen = new Map(), byHash = new Map(), carried = new Map() } = {}) {
+  const named = namedFiles(files);
   const isOfKind = (file, ends) => ends.some((end) => file.name.endsWith(end)) && !named.has(pathOf(file) + PROOF);
   const isBeside = (file) => isOfKind(file, [MEMBERS, PAYLOAD, TIME_STAMP]);
   const conflicts = files.filter((file) => isOfKind(file, [CONFLICT]));
   const documents = files.filter((file) => !file.name.endsWith(PROOF) && !isBeside(file) && !conflicts.includes(file));
   const ignored = [];
   const items = documents.map((document) => {
-    const proof = chosen.get(document) ?? named.get(pathOf(document) + PROOF);
+    const own = givenWith(document, pathOf(document) + PROOF, named);
+    const settled = chosen.get(document) ?? (own.length === 1 ? own[0] : null);
+    const proof = settled ?? byHash.get(document) ?? lastBeside(document, pathOf(document) + PROOF, named);
     const inside = carried.get(document) ?? null;
-    if (inside === null || (inside.proof === null && proof)) return itemOf(document, proof, named);
+    if (inside === null || (inside.proof === null && proof)) {
+      return itemOf(document, proof, named, { isSettled: settled !== null });
+    }
     if (proof) ignored.push(proof);
-    return { ...itemOf(document, null, named), inside };
+    return itemOf(document, null, named, { inside, isSettled: true });
   });
   const used = new Set([...ignored, ...items.flatMap(({ proof, members, payload }) => [proof, members, payload])]);
-  const alone = [...named.values()].filter((file) => file.name.endsWith(PROOF) && !used.has(file));
-  items.push(...alone.map((proof) => itemOf(null, proof, named)));
+  const alone = files.filter((file) => file.name.endsWith(PROOF) && !used.has(file));
+  items.push(...alone.map((proof) => itemOf(null, proof, named, { isSettled: true })));
   const taken = new Set(items.flatMap(({ members, payload, timeStamp }) => [members, payload, timeStamp]));
   return { items, ignored, conflicts, waiting: files.filter((file) => isBeside(file) && !taken.has(file)) };
 }
 
-function itemOf(document, proof, named) {
+/** Files by path, those of one path in the order in which they were given. */
+function namedFiles(files) {
+  const named = new Map();
+  for (const file of files) {
+    if (!named.has(pathOf(file))) named.set(pathOf(file), []);
+    named.get(pathOf(file)).push(file);
+  }
+  return named;
+}
+
+function givenWith(file, path, named) {
+  return (named.get(path) ?? []).filter((one) => groups.get(one) === groups.get(file));
+}
+
+/** The last file of a path that was given with this one, or the last of that path. */
+function lastBeside(file, path, named) {
+  return givenWith(file, path, named).at(-1) ?? named.get(path)?.at(-1) ?? null;
+}
+
+function itemOf(document, proof, named, { inside = null, isSettled }) {
   const base = proof && pathOf(proof).slice(0, -PROOF.length);
-  const beside = (end) => (proof ? (named.get(base + end) ?? null) : null);
+  const beside = (end) => (proof ? lastBeside(proof, base + end, named) : null);
   return {
     document,
-    proof: proof ?? null,
+    proof,
     members: beside(MEMBERS),
     payload: beside(PAYLOAD),
     timeStamp: beside(TIME_STAMP),
-    inside: null,
+    inside,
+    isSettled,
   };
 }
 

@@ -1,47 +1,51 @@
 // The page: what was given, what is asked and trusted, and what is shown of it.
 
-import { NotUnderstood, readSpan, readTime } from "./asked.js";
 import { card } from "./card.js";
 import { byId, element, fill, icon, save } from "./dom.js";
-import { bytesOf, described, paired, unreadable } from "./files.js";
+import { bytesOf, described, giveTogether, paired, unreadable } from "./files.js";
 import { chosenFolder, droppedIn, pathOf } from "./folders.js";
 import { Mirrors } from "./mirrors.js";
 import { carriedIn, changedPdf } from "./pdf.js";
 import { toHex } from "./proof/bytes.js";
-import { Refused } from "./proof/errors.js";
 import { sha256Of } from "./proof/hash.js";
-import { parsePolicy } from "./proof/tlog.js";
+import { NOTHING_ASKED, watchQuestion } from "./question.js";
 import { printStatement, saveStatement } from "./statement.js";
+import { pause } from "./steps.js";
 import { table } from "./table.js";
 import { TrustStore, usableStorage } from "./trust.js";
 import { TrustPanel, trustForm, watchClaims } from "./trust_view.js";
 import { verdictBy, verdictOn } from "./verifier.js";
-import { many } from "./words.js";
+import { many, outcomeOf } from "./words.js";
 
 const MOST_EXPLAINED = 3; // of so many files all is told, of more a line each
 const MOST_FILES = 2_000;
-const MAX_POLICY_BYTES = 1024 * 1024;
-const NOTHING_ASKED = { issuer: null, atMs: null, freshMs: null, policy: null };
+const ON_DISK =
+  "The page was opened from disk: in some browsers other pages opened from disk can change which ledgers it trusts.";
 
 const version = document.querySelector('meta[name="tallystick-page"]').content;
-const store = new TrustStore(usableStorage());
+const isOnDisk = location.protocol === "file:";
+const store = new TrustStore(usableStorage(), isOnDisk);
 const shown = { filter: "all", search: "", open: new Set() };
 
 let files = [];
-const chosen = new Map(); // by document, the proof that the user chose, or that names its hash
+const chosen = new Map(); // by document, the proof that the user chose
+const byHash = new Map(); // by document, a proof that names its hash
 const facts = new Map(); // by document, its size and SHA-256, or null if it cannot be read
 const carried = new Map(); // by PDF, the proof that it carries; the facts are of the PDF as it was, then
 const mirrors = new Mirrors((name) => judgeAnew(`The mirror ${name} is not used any more.`));
 let judged = new Map(); // by the files of an item, what was found
 let asked = NOTHING_ASKED;
-let nowMs = 0;
 let run = 0;
+let isRunning = false;
+let focused = null; // the id of the heading that has the focus back once its card is there again
 const numbers = new Map();
 
 // ---- what is given ----------------------------------------------------------------------------------------------
 
+/** Take in files that were given together. All are read, also those that look like others that were given before. */
 function add(list) {
-  const added = [...list].filter((one) => !files.some((two) => isSame(one, two)));
+  const added = [...list];
+  giveTogether(added);
   files = [...files, ...added].slice(0, MOST_FILES);
   if (files.length) verifyAll();
 }
@@ -76,23 +80,21 @@ async function useMirror(list) {
   judgeAnew(isUsed ? "A mirror is used." : "It is not used as a mirror.");
 }
 
-function isSame(one, two) {
-  return pathOf(one) === pathOf(two) && one.size === two.size && one.lastModified === two.lastModified;
-}
-
 function clear() {
   run += 1;
   files = [];
   chosen.clear();
+  byHash.clear();
+  focused = null;
   facts.clear();
   carried.clear();
   mirrors.clear();
   judged.clear();
   shown.open.clear();
   [shown.filter, shown.search] = ["all", ""];
-  showAll();
   progress(null);
   busy(false);
+  showAll();
   announce("All files are removed.");
   byId("choose").focus();
 }
@@ -102,32 +104,41 @@ function clear() {
 /** Verify what is not verified yet; a later call ends an earlier one. */
 async function verifyAll() {
   const own = (run += 1);
-  nowMs = Date.now();
   byId("clear").disabled = false;
   busy(true);
+  showAll();
   await readDocuments(own);
-  for (const step of [judgeItems, pairByHash, judgeItems]) if (own === run) await step(own);
+  for (const step of [judgeItems, pairByHash, judgeItems, mergeSame, judgeItems]) if (own === run) await step(own);
   if (own !== run) return;
   progress(null);
-  const items = showAll();
   busy(false);
-  const verified = items.filter((item) => found(item)?.verdict.failure === null).length;
-  const [first] = items;
+  const items = showAll();
+  const verified = items.filter((item) => found(item).verdict.failure === null).length;
   announce(
     items.length === 1
-      ? `${found(first).verdict.name}: ${verified ? "verified" : found(first).verdict.is_attached ? "not verified as a whole" : "not verified"}.`
+      ? saidOf(found(items[0]).verdict)
       : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`,
   );
 }
 
+function saidOf(verdict) {
+  const outcome = outcomeOf(verdict);
+  return `${verdict.name}: ${outcome[0].toLowerCase()}${outcome.slice(1)}.`;
+}
+
+function together() {
+  return paired(files, { chosen, byHash, carried });
+}
+
 async function readDocuments(own) {
-  const unread = paired(files, chosen)
+  const unread = together()
     .items.map((item) => item.document)
     .filter((one) => one && !facts.has(one));
   const all = unread.reduce((sum, one) => sum + one.size, 0);
   let done = 0;
   for (const document of unread) {
     try {
+      const readMs = Date.now();
       const inside = await carriedIn(document);
       const part = inside === null ? document : document.slice(0, inside.prefixBytes);
       const fact = await described(part, (bytes) => {
@@ -135,7 +146,7 @@ async function readDocuments(own) {
         progress((done += bytes) / Math.max(all, 1), `Reading ${document.name}`);
       });
       if (inside !== null) carried.set(document, inside);
-      facts.set(document, fact);
+      facts.set(document, { ...fact, readMs });
     } catch (error) {
       if (error instanceof Stopped) return;
       facts.set(document, null);
@@ -146,34 +157,34 @@ async function readDocuments(own) {
 class Stopped extends Error {}
 
 async function judgeItems(own) {
-  const items = paired(files, chosen, carried).items.filter((item) => !judged.has(keyOf(item)));
+  const items = together().items.filter((item) => !judged.has(keyOf(item)));
   for (const [place, item] of items.entries()) {
+    await pause();
     if (own !== run) return;
-    if (items.length > 8 && place % 4 === 0) {
-      progress(place / items.length, `Verifying ${place + 1} of ${items.length}`);
-      await new Promise((resume) => setTimeout(resume));
-    }
+    progress(place / items.length, `Verifying ${place + 1} of ${items.length}`);
     const start = performance.now();
-    judged.set(keyOf(item), await judgeOne(item));
+    const result = await judgeOne(item);
+    if (own !== run) return; // another trust, or another question may count by now
+    judged.set(keyOf(item), result);
     performance.measure("verify", { start }); // what `python -m benchmarks page` reads
   }
 }
 
 async function judgeOne(item) {
   const { document, inside } = item;
+  const nowMs = Date.now();
   const name = (document ?? item.proof).name;
   const key = keyOf(item);
-  const told = (verdict, more = {}) => ({
+  const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
+  const result = {
     item,
     key,
-    number: numberOf(key),
-    verdict,
-    warning: "",
-    newer: null,
-    proofSha256: null,
-    ...more,
-  });
-  const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
+    number: numberOf(document ?? item.proof),
+    nowMs,
+    readMs: fact?.readMs ?? null,
+    content: key,
+  };
+  const told = (verdict, more = {}) => ({ ...result, verdict, warning: "", newer: null, proofSha256: null, ...more });
   if (document && fact === null) return told(unreadable(document));
   if (inside !== null && inside.changed !== null) return told(changedPdf(name, fact, inside));
   let bytes;
@@ -194,20 +205,38 @@ async function judgeOne(item) {
   const path = pathOf(document ?? item.proof);
   return told(path === name ? verdict : { ...verdict, path }, {
     ...more,
+    content: contentOf(item, fact, bytes),
     proofSha256: proof ? toHex(sha256Of(proof)) : null,
   });
 }
 
-/** A proof alone that says the hash of a document without proof belongs to it, whatever both are called. */
-async function pairByHash() {
-  const { items } = paired(files, chosen, carried);
-  const alone = items.filter((item) => item.document === null);
-  for (const { document, proof, inside } of items) {
-    const fact = proof === null && inside === null ? facts.get(document) : null;
-    if (!fact) continue;
-    const match = alone.find((item) => found(item)?.verdict.claims?.document?.sha256 === fact.sha256);
-    if (match) chosen.set(document, match.proof);
+/** Names and bytes of an item, by their hashes: what it has in common with the same files, given again. */
+function contentOf({ document, proof, timeStamp }, fact, bytes) {
+  const hashes = [bytes.proof, bytes.members, bytes.payload].map((one) => one && toHex(sha256Of(one)));
+  const paths = [document, proof, timeStamp].map((one) => one && pathOf(one));
+  return JSON.stringify([paths, fact && [fact.size_bytes, fact.sha256], hashes]);
+}
+
+/** A proof that says the hash of a document belongs to it, unless one of its own name was given with it or was chosen. */
+function pairByHash() {
+  const { items } = together();
+  const proofs = items.filter((item) => item.proof !== null);
+  const named = new Map(proofs.map((item) => [found(item)?.verdict.claims?.document?.sha256, item.proof]));
+  for (const { document, isSettled } of items) {
+    const fact = isSettled ? null : facts.get(document);
+    if (fact && named.has(fact.sha256)) byHash.set(document, named.get(fact.sha256));
   }
+}
+
+/** The same files given again are one item, as they were read last: they have the same names and the same hashes. */
+function mergeSame() {
+  const { items } = together();
+  const last = new Map(items.map((item) => [found(item).content, item]));
+  const kept = new Set(last.values());
+  const filesOf = ({ document, proof, members, payload, timeStamp }) => [document, proof, members, payload, timeStamp];
+  const needed = new Set([...kept].flatMap(filesOf));
+  const gone = new Set(items.filter((item) => !kept.has(item)).flatMap(filesOf));
+  files = files.filter((file) => needed.has(file) || !gone.has(file));
 }
 
 function found(item) {
@@ -228,6 +257,7 @@ function numberOf(one) {
 /** Something counts differently from now on: everything is judged anew. */
 function judgeAnew(said) {
   judged = new Map();
+  run += 1; // what is being judged counts no more
   panel.show();
   if (files.length) {
     verifyAll().then(() => announce(`${said} ${byId("status").textContent}`));
@@ -238,9 +268,9 @@ function judgeAnew(said) {
 }
 
 /** Whether the newest proof of an imported ledger holds under its id; what it shows is kept then. */
-function judgeKept({ ledgerId, shownBy }) {
+async function judgeKept({ ledgerId, shownBy }) {
   const file = { name: "imported", document: null, ...shownBy, payload: null };
-  const { verdict } = verdictOn(file, { nowMs: Date.now(), ...NOTHING_ASKED }, store);
+  const { verdict } = await verdictOn(file, { nowMs: Date.now(), ...NOTHING_ASKED }, store);
   return verdict.proven?.ledger_id === ledgerId;
 }
 
@@ -248,16 +278,18 @@ function judgeKept({ ledgerId, shownBy }) {
 
 /** Show what is known by now of all that was given; the items. */
 function showAll() {
-  const { items, ...others } = paired(files, chosen, carried);
-  show(
-    items.map(found).filter((one) => one),
-    notesOn(others),
-  );
+  const { items, ...others } = together();
+  show(items, notesOn(others, items));
   return items;
 }
 
-function notesOn({ waiting, ignored, conflicts }) {
+function notesOn({ waiting, ignored, conflicts }, items) {
+  const paths = items.filter((item) => item.document !== null).map((item) => pathOf(item.document));
+  const twice = [...new Set(paths.filter((path, place) => paths.indexOf(path) !== place))];
   return [
+    ...twice.map(
+      (path) => `More than one file called ${path} was given, with different content: each is judged for itself.`,
+    ),
     ...conflicts.map(
       (file) =>
         `${file.name} holds two checkpoints of one log that are said to conflict, as tallystick audit keeps them. This page does not judge it; use: tallystick verify ${file.name}`,
@@ -275,37 +307,73 @@ function notesOn({ waiting, ignored, conflicts }) {
   ];
 }
 
-function show(results, notes) {
+function show(items, notes) {
+  const results = items.map(found).filter((one) => one);
+  const pending = items.filter((item) => !found(item));
   const ledgers = new Set(results.map(({ verdict }) => verdict.claims?.ledger_id));
   const told = [...notes, ...new Set(results.map((one) => one.warning).filter((text) => text))];
   const shownNotes = [
     ...mirrors.told(ledgers),
     ...told.map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
   ];
-  byId("results").hidden = results.length === 0 && shownNotes.length === 0;
+  byId("results").hidden = items.length === 0 && shownNotes.length === 0;
   byId("clear").disabled = files.length === 0 && shownNotes.length === 0;
   document.body.classList.toggle("has-files", files.length > 0);
   fill(byId("waiting"), ...shownNotes);
-  const isMany = results.length > MOST_EXPLAINED;
-  fill(byId("found"), ...(isMany ? [table(results, nowMs, shown, cardOf)] : results.map(cardOf)));
+  keepFocus();
+  const isMany = items.length > MOST_EXPLAINED;
+  const waiting = isMany
+    ? [pendingNote(many(pending.length, "file"))].slice(0, pending.length)
+    : pending.map((item) => pendingNote((item.document ?? item.proof).name));
+  fill(
+    byId("found"),
+    ...waiting,
+    ...(isMany && results.length ? [table(results, shown, cardOf)] : results.map(cardOf)),
+  );
+  restoreFocus();
   panel.show();
 }
 
+/** In the place of a card that does not count any more, or not yet. */
+function pendingNote(what) {
+  return element(
+    "p",
+    { class: "note", "data-pending": true },
+    icon("file"),
+    element("span", {}, `${what}: being verified…`),
+  );
+}
+
+/** Whoever was in a card is at its heading when it is there anew. */
+function keepFocus() {
+  const within = byId("found").contains(document.activeElement) ? document.activeElement.closest(".card") : null;
+  if (within) focused = within.getAttribute("aria-labelledby");
+}
+
+function restoreFocus() {
+  const heading = focused === null ? null : byId(focused);
+  if (heading === null) return;
+  heading.focus();
+  focused = null;
+}
+
 function cardOf(one) {
-  const { verdict, item, newer } = one;
+  const { verdict, item, newer, nowMs } = one;
   const name = (item.document ?? item.proof).name.replace(/\.tlog-proof$/, "");
-  const button = (text, click) => element("button", { type: "button", class: "button", click }, text);
+  const button = (text, click) =>
+    element("button", { type: "button", class: "button", disabled: isRunning, click }, text);
   const more = [];
-  if (verdict.result === "not_trusted" && verdict.claims !== null && store.get(verdict.claims.ledger_id) === null)
-    more.push(trustHere(verdict));
+  const kept = verdict.claims && store.get(verdict.claims.ledger_id);
+  if (verdict.result === "not_trusted" && kept) more.push(confirmFirst(kept));
+  if (verdict.result === "not_trusted" && verdict.claims !== null && !kept) more.push(trustHere(verdict));
   if (item.document && item.proof === null && item.inside === null) more.push(chooseProof(item));
   const buttons = [
     item.inside !== null && item.inside.changed === null
       ? button("Save the certified PDF", () => saveCertified(item))
       : null,
     newer !== null ? button("Save the newer proof", () => saveProof(name, newer)) : null,
-    button("Print statement", () => printStatement(one, nowMs, version)),
-    button("Save as JSON", () => saveStatement(one, nowMs, version)),
+    button("Print statement", () => printStatement(one, version, isOnDisk ? ON_DISK : "")),
+    button("Save as JSON", () => saveStatement(one, version)),
   ];
   return card(
     verdict,
@@ -351,24 +419,40 @@ function trustHere(verdict) {
   );
 }
 
+/** A ledger kept from before, in a storage that other pages may have written to. */
+function confirmFirst({ ledgerId, name }) {
+  const click = () => document.querySelector(`[data-confirm="${ledgerId}"]`)?.focus();
+  const text = `You trust ${name} from before: it counts here once you confirm its id under Trusted ledgers.`;
+  const button = element("button", { type: "button", class: "button small", click }, "Go there");
+  return element(
+    "div",
+    { class: "note" },
+    icon("warning"),
+    element("div", {}, element("p", {}, text), element("p", { class: "row" }, button)),
+  );
+}
+
 function chooseProof(item) {
-  const alone = paired(files, chosen, carried)
+  const alone = together()
     .items.filter((one) => one.document === null)
     .map((one) => one.proof);
   if (!alone.length) return null;
   const select = element(
     "select",
-    {
-      id: `proof-of-${numberOf(item.document)}`,
-      change: () => {
-        chosen.set(item.document, alone[Number(select.value)]);
-        verifyAll();
-      },
-    },
-    element("option", { value: "" }, "choose one"),
+    { id: `proof-of-${numberOf(item.document)}` },
     ...alone.map((file, place) => element("option", { value: place }, file.name)),
   );
-  return element("p", { class: "row" }, element("label", { for: select.id }, "Its proof is"), select);
+  const click = () => {
+    chosen.set(item.document, alone[Number(select.value)]);
+    verifyAll();
+  };
+  return element(
+    "p",
+    { class: "row" },
+    element("label", { for: select.id }, "Its proof is"),
+    select,
+    element("button", { type: "button", class: "button small", click }, "Use"),
+  );
 }
 
 function announce(text) {
@@ -376,6 +460,8 @@ function announce(text) {
 }
 
 function busy(isBusy) {
+  isRunning = isBusy;
+  for (const one of document.querySelectorAll("#found .card-actions button")) one.disabled = isBusy;
   byId("results").setAttribute("aria-busy", String(isBusy));
 }
 
@@ -384,50 +470,6 @@ function progress(share, text) {
   if (share === null) return;
   byId("progress").value = share;
   if (byId("status").textContent !== text) announce(text);
-}
-
-// ---- what is asked ----------------------------------------------------------------------------------------------
-
-async function ask(event) {
-  event.preventDefault();
-  const policy = byId("policy").files[0] ?? null;
-  const read = { atMs: ["at", readTime], freshMs: ["fresh", readSpan] };
-  const entered = { issuer: byId("issuer").value.trim() || null };
-  let wrong = null;
-  for (const [name, [id, reader]] of Object.entries(read)) {
-    fill(byId(`${id}-error`));
-    try {
-      entered[name] = reader(byId(id).value);
-    } catch (error) {
-      if (!(error instanceof NotUnderstood)) throw error;
-      fill(byId(`${id}-error`), error.message);
-      wrong ??= byId(id);
-    }
-  }
-  fill(byId("policy-error"));
-  entered.policy = policy ? new Uint8Array(await policy.slice(0, MAX_POLICY_BYTES + 1).arrayBuffer()) : null;
-  try {
-    if (policy) parsePolicy(entered.policy);
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    fill(byId("policy-error"), `${error.message}. Choose another file.`);
-    wrong ??= byId("policy");
-  }
-  if (wrong) wrong.focus();
-  else use(entered, policy);
-}
-
-function use(entered, policy) {
-  asked = entered;
-  const parts = [
-    entered.issuer ? `issuer ${entered.issuer}` : "any issuer",
-    entered.atMs !== null ? `valid at ${byId("at").value.trim()}` : "",
-    entered.freshMs !== null ? `status at most ${byId("fresh").value.trim()} old` : "",
-    policy ? `policy ${policy.name}` : "",
-  ].filter((part) => part);
-  const isAnything = parts.length === 1 && !entered.issuer;
-  fill(byId("asked-summary"), isAnything ? "Any issuer, at any age of its status" : parts.join(", "));
-  judgeAnew(isAnything ? "Nothing more is asked for." : `Asked for: ${parts.join(", ")}.`);
 }
 
 // ---- the page itself --------------------------------------------------------------------------------------------
@@ -443,10 +485,9 @@ byId("choose-mirror").addEventListener("change", (event) => {
   event.target.value = "";
 });
 byId("clear").addEventListener("click", clear);
-byId("asked").addEventListener("submit", ask);
-byId("asked").addEventListener("reset", () => {
-  for (const id of ["at-error", "fresh-error", "policy-error"]) fill(byId(id));
-  use(NOTHING_ASKED, null);
+watchQuestion((entered, said) => {
+  asked = entered;
+  judgeAnew(said);
 });
 addEventListener("storage", () => {
   if (store.reload()) judgeAnew("Another tab changed what is trusted.");

@@ -3,7 +3,7 @@
 import { byId, drawn, element, fill, save } from "./dom.js";
 import { grouped } from "./card.js";
 import { printable, printableValue } from "./text.js";
-import { CLAIMS_ARE_NOT_VERIFIED, count, leadOf, many, told, utc } from "./words.js";
+import { CLAIMS_ARE_NOT_VERIFIED, count, leadOf, many, outcomeOf, told, utc } from "./words.js";
 
 const MOST_CHARACTERS = 400;
 const NOT =
@@ -11,9 +11,9 @@ const NOT =
   "doubts it verifies the two files again. It says what the proof shows as of the status above, and not what was decided since. " +
   "It is neither a qualified electronic time stamp nor a qualified electronic ledger (eIDAS), and no word on what the document says.";
 
-/** Show the statement of one file to the printer. */
-export function printStatement(found, nowMs, version) {
-  fill(byId("statement"), ...statement(found, nowMs, version));
+/** Show the statement of one file to the printer; `note` is what stands below it besides. */
+export function printStatement(found, version, note) {
+  fill(byId("statement"), ...statement(found, version, note));
   byId("statement").hidden = false;
   document.body.classList.add("has-statement");
   const title = document.title;
@@ -31,8 +31,8 @@ export function printStatement(found, nowMs, version) {
 }
 
 /** Save the same as JSON. */
-export function saveStatement(found, nowMs, version) {
-  const { verdict, proofSha256 } = found;
+export function saveStatement(found, version) {
+  const { verdict, nowMs, proofSha256 } = found;
   const told = {
     schema: 1,
     checked_ms: nowMs,
@@ -49,7 +49,7 @@ export function saveStatement(found, nowMs, version) {
   );
 }
 
-function statement({ verdict, proofSha256 }, nowMs, version) {
+function statement({ verdict, nowMs, readMs, warning, proofSha256 }, version, note) {
   const said = told(verdict, nowMs);
   const short = (pairs) => pairs.map(([label, text]) => [label, shortened(text)]);
   const stick = drawn(
@@ -63,10 +63,14 @@ function statement({ verdict, proofSha256 }, nowMs, version) {
     ["found", verdict.failure?.found],
     ["do next", said.advice],
   ];
+  const readAt = readMs !== null && readMs < nowMs ? `, read on ${utc(readMs)}` : "";
   const made = [
     ["verified on", `${utc(nowMs)}, by the clock of the machine that verified`],
     ["with", `Tallystick verify.html ${version}`],
-    ["document", verdict.sha256 !== null ? `${comparedPart(verdict)}SHA-256 ${verdict.sha256}` : "none was compared"],
+    [
+      "document",
+      verdict.sha256 !== null ? `${comparedPart(verdict)}SHA-256 ${verdict.sha256}${readAt}` : "none was compared",
+    ],
     ["proof", proofSha256 !== null ? `${proofOf(verdict)}, SHA-256 ${proofSha256}` : "none"],
   ];
   return [
@@ -84,19 +88,14 @@ function statement({ verdict, proofSha256 }, nowMs, version) {
     element("p", { class: "sentence" }, element("strong", {}, shortened(verdict.name)), shortened(said.headline)),
     verdict.failure !== null ? listed(failed.filter(([, text]) => text)) : null,
     said.proven.length && verdict.failure !== null ? element("p", { class: "kind" }, leadOf(verdict)) : null,
-    ...said.warnings.map((text) => element("p", { class: "warned" }, `! ${text}`)),
+    ...[...said.warnings, warning].filter((text) => text).map((text) => element("p", { class: "warned" }, `! ${text}`)),
     ...grouped(short(said.proven), "h2"),
     said.claims.length ? element("h2", {}, CLAIMS_ARE_NOT_VERIFIED) : null,
     said.claims.length ? listed(short(said.claims)) : null,
     element("h2", {}, "This verification"),
     listed(short(made)),
-    element("p", { class: "not" }, NOT),
+    element("p", { class: "not" }, [NOT, note].filter((text) => text).join(" ")),
   ];
-}
-
-function outcomeOf(verdict) {
-  if (verdict.failure === null) return "Verified";
-  return verdict.result === "certified_part" ? "Not verified as a whole" : "Not verified";
 }
 
 function comparedPart(verdict) {

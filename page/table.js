@@ -11,10 +11,10 @@ const FILTERS = [
 ];
 
 /** Verdicts as a table; those that are not verified come first. `state` keeps what is open and filtered, over changes. */
-export function table(verdicts, nowMs, state, cardOf) {
+export function table(verdicts, state, cardOf) {
   const verified = verdicts.filter((one) => one.verdict.failure === null).length;
   const order = [...verdicts].sort((one, other) => (one.verdict.failure === null) - (other.verdict.failure === null));
-  const bodies = order.map((one) => bodyOf(one, nowMs, state, cardOf));
+  const bodies = order.map((one) => bodyOf(one, state, cardOf));
   const nothing = element("p", { class: "hint", hidden: true }, "No file is shown: change the filter.");
   const apply = () => {
     const shown = bodies.filter(({ body, one }) => !(body.hidden = !isShown(one.verdict, state)));
@@ -95,8 +95,8 @@ function isShown(verdict, state) {
   return isKind && verdict.name.toLowerCase().includes(state.search.toLowerCase());
 }
 
-function bodyOf(one, nowMs, state, cardOf) {
-  const cells = rowOf(one.verdict, nowMs);
+function bodyOf(one, state, cardOf) {
+  const cells = rowOf(one.verdict, one.nowMs);
   const id = `more-${one.number}`;
   const more = element("tr", { id, class: "more", hidden: true });
   const show = (isOpen) => {

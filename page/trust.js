@@ -9,7 +9,7 @@ import { isAnchor } from "./proof/judge.js";
 
 export const MAX_LEDGERS = 256;
 const MAX_ANCHORS = 32;
-const MAX_CONFLICTS = 32;
+const MAX_CONFLICTS = 32; // of a ledger
 const MAX_KEPT_BYTES = 512 * 1024;
 const MAX_IMPORT_BYTES = 8 * 1024 * 1024;
 const KEY = "tallystick.trust.v1";
@@ -32,8 +32,11 @@ export function readId(text) {
 
 /** All trusted ledgers, in `storage`, or, where there is none, until the page is closed. */
 export class TrustStore {
-  constructor(storage) {
+  /** `isShared`: other pages can write to the storage, so what is kept there counts once it is confirmed. */
+  constructor(storage, isShared = false) {
     this.storage = storage;
+    this.isShared = isShared;
+    this.confirmed = new Map(); // by ledger, under which name, until the page is closed
     this.entries = [];
     this.conflicts = [];
     this.damaged = 0;
@@ -61,11 +64,29 @@ export class TrustStore {
     return this.entries.find((one) => one.ledgerId === ledgerId) ?? null;
   }
 
+  /** The ledger, if it counts here now; else `null`. */
+  counting(ledgerId) {
+    const entry = this.get(ledgerId);
+    return entry !== null && this.isConfirmed(entry) ? entry : null;
+  }
+
+  isConfirmed({ ledgerId, name }) {
+    return !this.isShared || this.confirmed.get(ledgerId) === name;
+  }
+
+  /** The user says of a ledger with its name, which others could have put there, that it is trusted. */
+  confirm({ ledgerId, name }) {
+    this.confirmed.set(ledgerId, name);
+  }
+
   /** Trust a ledger; what is known of it already stays. Raises `TrustError`. */
   add(ledgerId, name, addedFrom, nowMs) {
     this.reload();
     const before = this.get(ledgerId);
-    if (before !== null) return before;
+    if (before !== null) {
+      this.confirm(before);
+      return before;
+    }
     if (this.entries.length >= MAX_LEDGERS)
       throw new TrustError(`${MAX_LEDGERS} ledgers are trusted, the most there can be; remove one first.`);
     const called = this.#free(name || `ledger-${ledgerId.slice(0, 8)}`, ledgerId);
@@ -79,12 +100,15 @@ export class TrustStore {
       shownBy: null,
     };
     this.#write([...this.entries, entry]);
+    this.confirm(entry);
     return entry;
   }
 
   rename(ledgerId, name) {
     this.reload();
+    const before = this.counting(ledgerId);
     this.#change(ledgerId, { name: this.#free(name, ledgerId) });
+    if (before !== null) this.confirm({ ledgerId, name });
   }
 
   /** Trust a ledger no more. Evidence of conflicting histories stays. */
@@ -93,33 +117,49 @@ export class TrustStore {
     this.#write(this.entries.filter((one) => one.ledgerId !== ledgerId));
   }
 
-  /** Keep what a verified proof showed; an older header changes nothing. */
-  keep(ledgerId, anchor, title, shownBy) {
+  /**
+   * Keep what a verified proof showed; an older header changes nothing. It was verified under `known`, all headers that
+   * were kept then. `false`: another tab kept others meanwhile, so that it is to be verified once more. Raises
+   * `TrustError`, also for a header that cannot be of the same chain.
+   */
+  keep(ledgerId, anchor, title, shownBy, known) {
     this.reload();
     const entry = this.get(ledgerId);
-    if (entry === null) return;
-    const newest = entry.anchors.at(-1);
-    if (newest !== undefined && newest.index >= anchor.index) {
+    if (entry === null || JSON.stringify(entry.anchors) !== JSON.stringify(known)) return false;
+    const isKnown = entry.anchors.some((one) => one.index === anchor.index);
+    const anchors = [...entry.anchors, ...(isKnown ? [] : [anchor])].sort((one, other) => one.index - other.index);
+    if (!isRising(anchors)) {
+      throw new TrustError(`Block ${anchor.index} has another place in time, or among epochs, than in the chain.`);
+    }
+    if (isKnown || anchors.at(-1) !== anchor) {
       if (entry.title !== title) this.#change(ledgerId, { title });
-      return;
+      return true;
     }
-    const anchors = [...entry.anchors, anchor].slice(-MAX_ANCHORS);
+    const kept = anchors.slice(-MAX_ANCHORS);
     try {
-      this.#change(ledgerId, { title, anchors, shownBy: encoded(shownBy) });
-    } catch {
-      this.#change(ledgerId, { title, anchors, shownBy: null }); // there may be room for the header alone
+      this.#change(ledgerId, { title, anchors: kept, shownBy: encoded(shownBy) });
+    } catch (error) {
+      if (!(error instanceof TrustError)) throw error;
+      this.#change(ledgerId, { title, anchors: kept, shownBy: null }); // there may be room for the header alone
     }
+    return true;
   }
 
-  /** Keep a proof of another history beside the one that was verified before, for good. */
+  /**
+   * Keep a proof of another history beside the one that was verified before, for good. `false`: it is too long for a
+   * browser's storage, or as many of its ledger as may be are kept. Raises `TrustError`.
+   */
   keepConflict(ledgerId, refused, reason, nowMs) {
     this.reload();
     const entry = this.get(ledgerId);
     const kept = encoded(refused);
-    const isKnown = this.conflicts.some((one) => one.ledgerId === ledgerId && one.refused?.proof === kept?.proof);
-    if (entry === null || isKnown || this.conflicts.length >= MAX_CONFLICTS) return;
+    if (entry === null || kept === null) return false;
+    const known = this.conflicts.filter((one) => one.ledgerId === ledgerId);
+    if (known.some((one) => one.refused?.proof === kept.proof)) return true;
+    if (known.length >= MAX_CONFLICTS) return false;
     const conflict = { ledgerId, name: entry.name, seenMs: nowMs, reason, before: entry.shownBy, refused: kept };
     this.#write(this.entries, [...this.conflicts, conflict]);
+    return true;
   }
 
   /** All of it, as a file for another browser. */
@@ -225,18 +265,36 @@ function contentsOf(text) {
   if (found?.format !== FORMAT || !Array.isArray(found.ledgers) || !Array.isArray(found.conflicts)) {
     return { ledgers: [], conflicts: [], damaged: 1 };
   }
-  const sound = found.ledgers.slice(0, MAX_LEDGERS).filter(isEntry);
+  const sound = found.ledgers.slice(0, MAX_LEDGERS).filter(unlessBroken(isEntry));
   const isFirst = (one, place) =>
     sound.findIndex((two) => two.ledgerId === one.ledgerId || two.name === one.name) === place;
-  const [ledgers, conflicts] = [sound.filter(isFirst), found.conflicts.slice(0, MAX_CONFLICTS).filter(isConflict)];
+  const ledgers = sound.filter(isFirst);
+  const evidence = found.conflicts.slice(0, MAX_LEDGERS * MAX_CONFLICTS).filter(unlessBroken(isConflict));
+  const perLedger = new Map();
+  const conflicts = evidence.filter(({ ledgerId }) => {
+    perLedger.set(ledgerId, (perLedger.get(ledgerId) ?? 0) + 1);
+    return perLedger.get(ledgerId) <= MAX_CONFLICTS;
+  });
   const damaged = found.ledgers.length + found.conflicts.length - ledgers.length - conflicts.length;
   return { ledgers, conflicts, damaged };
+}
+
+/** Whatever else goes wrong with what others wrote is damage, too. */
+function unlessBroken(isGood) {
+  return (one) => {
+    try {
+      return isGood(one);
+    } catch {
+      return false;
+    }
+  };
 }
 
 function isEntry(one) {
   return (
     isObject(one) &&
-    ID.test(one.ledgerId) &&
+    isId(one.ledgerId) &&
+    isText(one.name, 40) &&
     NAME.test(one.name) &&
     !LIKE_AN_ID.test(one.name) &&
     isTime(one.addedMs) &&
@@ -248,14 +306,17 @@ function isEntry(one) {
   );
 }
 
+/** On one chain index, epoch and time rise together. */
 function isRising(anchors) {
-  return anchors.every((one, place) => place === 0 || anchors[place - 1].index < one.index);
+  const isAfter = (one, before) =>
+    before.index < one.index && before.epoch <= one.epoch && before.timestamp_ms < one.timestamp_ms;
+  return anchors.every((one, place) => place === 0 || isAfter(one, anchors[place - 1]));
 }
 
 function isConflict(one) {
   return (
     isObject(one) &&
-    ID.test(one.ledgerId) &&
+    isId(one.ledgerId) &&
     isText(one.name, 40) &&
     isTime(one.seenMs) &&
     isText(one.reason, 4_000) &&
@@ -278,6 +339,10 @@ function isObject(one) {
 
 function isList(some, most, isGood) {
   return Array.isArray(some) && some.length <= most && some.every(isGood);
+}
+
+function isId(one) {
+  return typeof one === "string" && ID.test(one);
 }
 
 function isText(one, most) {

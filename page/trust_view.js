@@ -8,6 +8,9 @@ const MAX_FILE_BYTES = 8 * 1024 * 1024;
 const NOT_KEPT =
   "This browser keeps nothing for this page (private window, or storage is blocked): what you trust counts until the page is closed. Export it to have it again.";
 
+const ON_DISK =
+  "This page was opened from disk. In some browsers every other page that is opened from disk can change which ledgers are kept here: a ledger kept from before counts once you confirm it, each time the page is opened. Compare its id with the one from its members. A page from a node of yours, at /verify, has a storage of its own.";
+
 let forms = 0;
 const copied = new Set();
 
@@ -15,9 +18,11 @@ const copied = new Set();
 export function watchClaims() {
   document.addEventListener("copy", () => {
     const selection = getSelection();
-    const within =
-      selection.anchorNode?.parentElement?.closest(".claims") ?? selection.focusNode?.parentElement?.closest(".claims");
-    if (within) for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) copied.add(id);
+    if (selection.rangeCount === 0) return;
+    const range = selection.getRangeAt(0); // whether it begins in claims, ends in them, or goes over them
+    const met = [...document.querySelectorAll(".claims")].filter((one) => range.intersectsNode(one));
+    const claimed = met.map((one) => one.textContent).join(" ");
+    for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) if (claimed.includes(id)) copied.add(id);
   });
 }
 
@@ -127,6 +132,10 @@ export class TrustPanel {
         .filter((text) => text)
         .map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
     );
+    fill(
+      byId("disk-note"),
+      ...(store.isShared ? [element("p", { class: "note" }, icon("warning"), element("span", {}, ON_DISK))] : []),
+    );
     const entries = store.list();
     fill(
       byId("ledgers"),
@@ -168,7 +177,14 @@ export class TrustPanel {
       "Remove",
       element("span", { class: "hidden" }, ` ${one.name}`),
     );
-    buttons.append(rename, remove);
+    const isConfirmed = this.store.isConfirmed(one);
+    const confirm = element(
+      "button",
+      { type: "button", class: "button small primary", "data-confirm": one.ledgerId, click: () => this.#confirm(one) },
+      "It is this id: confirm",
+      element("span", { class: "hidden" }, ` ${one.name}`),
+    );
+    buttons.append(...(isConfirmed ? [] : [confirm]), rename, remove);
     return element(
       "li",
       { "data-ledger": one.ledgerId },
@@ -181,6 +197,14 @@ export class TrustPanel {
         { class: "hint" },
         newest ? `Newest verified block: ${count(newest.index)}` : "No proof of it was verified yet",
       ),
+      isConfirmed
+        ? null
+        : element(
+            "p",
+            { class: "note warning" },
+            icon("warning"),
+            element("span", {}, "Kept from before: it does not count until you confirm its id."),
+          ),
       conflicts
         ? element(
             "p",
@@ -191,6 +215,12 @@ export class TrustPanel {
         : null,
       buttons,
     );
+  }
+
+  #confirm(one) {
+    this.store.confirm(one);
+    byId("trust-title").focus();
+    this.onChange(`${one.name} is confirmed.`);
   }
 
   #rename(one, place) {
@@ -349,15 +379,20 @@ export class TrustPanel {
   }
 
   /** Trust what was named; of what was verified of it only the proofs are taken, each verified anew. */
-  #take(ledgers, fileName) {
+  async #take(ledgers, fileName) {
     let [added, proven] = [0, 0];
     const failed = [];
     for (const one of ledgers) {
       try {
         const isNew = this.store.get(one.ledgerId) === null;
-        this.store.add(one.ledgerId, this.#freeName(one), `${one.addedFrom}; imported from ${fileName}`, Date.now());
+        this.store.add(
+          one.ledgerId,
+          this.#freeName(one),
+          `imported from ${fileName.slice(0, 80)}: ${one.addedFrom}`,
+          Date.now(),
+        );
         added += isNew ? 1 : 0;
-        if (one.shownBy !== null && this.judgeKept(one)) proven += 1;
+        if (one.shownBy !== null && (await this.judgeKept(one))) proven += 1;
       } catch (problem) {
         if (!(problem instanceof TrustError)) throw problem;
         failed.push(`${one.name}: ${problem.message}`);

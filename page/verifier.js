@@ -5,11 +5,13 @@ import { partOf } from "./pdf.js";
 import { readBundle } from "./proof/bundle.js";
 import { sameBytes } from "./proof/bytes.js";
 import { NotProven, Refused } from "./proof/errors.js";
-import { claimedLedger, judge } from "./proof/judge.js";
+import { claimedLedger, judgeInSteps } from "./proof/judge.js";
 import { failureView, resultOf } from "./proof/views.js";
+import { inSteps } from "./steps.js";
 import { TrustError } from "./trust.js";
 
 const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
+const NOT_KEPT = "it is not kept here: keep both files yourself";
 const ADVICE_WITHOUT_NEWER = "use another mirror; verified without it, the proof at hand counts as of its own status";
 const TIME_STAMP_BESIDE = {
   state: "not_verifiable",
@@ -25,7 +27,7 @@ const TIME_STAMP_BESIDE = {
  * Returns {verdict, warning, proof, newer}: `newer` are the files of the mirror's proof, if that is what counts.
  */
 export async function verdictBy(file, asked, store, mirror) {
-  const first = verdictOn(file, asked, store);
+  const first = await verdictOn(file, asked, store);
   let found = { ...first, proof: file.proof, newer: null };
   if (mirror !== null && first.verdict.proven !== null) found = await byNewer(file, first, asked, store, mirror);
   const { verdict } = found;
@@ -50,7 +52,7 @@ async function byNewer(file, first, asked, store, mirror) {
       throw new NotProven("P13", "it is of another certificate");
     }
     const payload = files.payload ?? (newer.payload === null ? (before.payload?.encoded ?? null) : null);
-    again = verdictOn({ ...file, ...files, payload }, asked, store);
+    again = await verdictOn({ ...file, ...files, payload }, asked, store);
   } catch (error) {
     if (error instanceof MirrorProblem) return withoutNewer(file, first, from, error.message.split("; ")[0]);
     if (error instanceof Refused) return withoutNewer(file, first, from, notProven(error.message));
@@ -88,33 +90,36 @@ function isBefore(one, other) {
  * The verdict by the proof at hand: `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with what could not be
  * kept, as a warning or "", and whether it shows another history.
  */
-export function verdictOn(file, asked, store) {
+export async function verdictOn(file, asked, store) {
   store.reload();
-  const entry = trustedOf(file.proof, store);
-  const { verdict, anchor, conflict } = judge(file, {
+  const entry = countingOf(file.proof, store);
+  const steps = judgeInSteps(file, {
     ...asked,
     ledgerId: entry?.ledgerId ?? null,
     anchors: entry?.anchors ?? [],
     trustedBy: entry ? "kept" : "policy",
     localName: entry?.name ?? null,
   });
+  const { verdict, anchor, conflict } = await inSteps(steps);
   if (entry === null) return { verdict, warning: "", isConflict: conflict };
   const shownBy = { proof: file.proof, members: file.members };
   try {
     if (conflict) {
-      store.keepConflict(entry.ledgerId, shownBy, verdict.failure.reason, asked.nowMs);
-      const advice = `${verdict.failure.advice}; ${KEPT}`;
+      const isKept = store.keepConflict(entry.ledgerId, shownBy, verdict.failure.reason, asked.nowMs);
+      const advice = `${verdict.failure.advice}; ${isKept ? KEPT : NOT_KEPT}`;
       return { verdict: { ...verdict, failure: { ...verdict.failure, advice } }, warning: "", isConflict: true };
     }
-    if (anchor !== null) store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy);
+    const isKept = anchor === null || store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy, entry.anchors);
+    if (!isKept) return verdictOn(file, asked, store); // another tab kept more, or trusts the ledger no more
   } catch (error) {
     if (!(error instanceof TrustError)) throw error;
-    return { verdict, warning: `What was verified is not kept. ${error.message}`, isConflict: conflict };
+    const what = conflict ? "What shows the other history" : "What was verified";
+    return { verdict, warning: `${what} is not kept. ${error.message}`, isConflict: conflict };
   }
   return { verdict, warning: "", isConflict: conflict };
 }
 
-function trustedOf(proof, store) {
+function countingOf(proof, store) {
   const claimed = proof === null ? null : claimedLedger(proof);
-  return claimed === null ? null : store.get(claimed.ledgerId);
+  return claimed === null ? null : store.counting(claimed.ledgerId);
 }

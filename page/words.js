@@ -93,14 +93,23 @@ export function told(one, nowMs) {
   return said;
 }
 
+/** What a file came to, in the same few words wherever that is said: on its card, in its statement, read out. */
+export function outcomeOf(one) {
+  const verdict = verdictOf(one);
+  if (one.failure === null) return verdict[0].toUpperCase() + verdict.slice(1);
+  return one.result === "certified_part" ? `Not verified as a whole: ${verdict}` : `Not verified: ${verdict}`;
+}
+
+function verdictOf({ result, proven, failure, sha256 }) {
+  if (proven === null || failure !== null) return RESULTS[result];
+  const verdict = proven.kind === STATEMENT ? RESULTS[result] : `proves ${KINDS[proven.kind]}`;
+  return sha256 !== null ? verdict : `${verdict}, no document`;
+}
+
 /** One line of many: the file, what it came to, by whom, and as of when. */
 export function rowOf(one, nowMs) {
   const { proven, failure } = one;
-  let verdict = RESULTS[one.result];
-  if (proven !== null && failure === null) {
-    verdict = proven.kind === STATEMENT ? verdict : `proves ${KINDS[proven.kind]}`;
-    verdict = one.sha256 !== null ? verdict : `${verdict}, no document`;
-  }
+  const verdict = verdictOf(one);
   return {
     File: one.path || one.name,
     Verdict: isMarked(one) ? `${verdict} !` : verdict,

@@ -2,7 +2,7 @@
 
 import { parseCheckpoint } from "./checkpoint.js";
 import { Refused } from "./errors.js";
-import { checkGenesis } from "./genesis.js";
+import { checkGenesisForm } from "./genesis.js";
 import { decodeAs } from "./msgpack.js";
 import { HAND_OVER, PAYLOAD, PROOF_EXTRA } from "./structs.js";
 import { MAX_PROOF_BYTES, parseProof } from "./tlog.js";
@@ -38,15 +38,19 @@ export function readBundle(proof, members, payload) {
   return { proof: parsed, checkpoint, ...read };
 }
 
-/** The line extra of a proof alone, with a legal genesis. Throws `Refused` (E1 to E4, K1, G1 to G5, D2). */
-export function readExtra(data) {
-  const extra = decodeAs(PROOF_EXTRA, MAX_EXTRA_BYTES, "extra", data);
-  checkGenesis(extra.genesis);
+/** The line extra of a proof alone, of which nothing is checked but its form. Throws `Refused` (E1 to E4). */
+export function decodeExtra(data) {
+  return decodeAs(PROOF_EXTRA, MAX_EXTRA_BYTES, "extra", data);
+}
+
+function readExtra(data) {
+  const extra = decodeExtra(data);
+  checkGenesisForm(extra.genesis); // consents have signatures: those are checked once the ledger is known to be trusted
   return extra;
 }
 
 /** What is refused inside is refused by P2. */
-function asOwnPart(read) {
+export function asOwnPart(read) {
   try {
     return read();
   } catch (error) {

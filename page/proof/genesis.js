@@ -36,6 +36,12 @@ export function genesisVoters(genesis) {
 
 /** Throw `Refused` (E4, K1, G1 to G5, D2) unless the genesis is legal. */
 export function checkGenesis(genesis) {
+  checkGenesisForm(genesis);
+  for (const check of consentChecks(genesis)) check();
+}
+
+/** The same but for the consents to a continuation: those are signatures, which take long. */
+export function checkGenesisForm(genesis) {
   const { allotments, founders, params } = genesis;
   if (genesis.version !== GENESIS_VERSION) {
     throw new Refused("E4", `genesis of version ${genesis.version}, ${GENESIS_VERSION} is known`);
@@ -102,7 +108,7 @@ function checkUnbonding(params) {
 
 /** At least one voter of the old ledger signed this very genesis, which begins after the block that it goes on from. */
 function checkContinuation(genesis) {
-  const { voters, consents, ledgerId, timestampMs } = genesis.continues;
+  const { voters, consents, timestampMs } = genesis.continues;
   const [keys, signers] = [voters.map((one) => one.key), consents.map(([key]) => key)];
   for (const [ordered, who] of [[keys, "voters of the old ledger"], [signers, "those who sign the continuation"]]) {
     if (!areAscending(ordered)) {
@@ -118,14 +124,21 @@ function checkContinuation(genesis) {
     throw new Refused("G5", "the ledger begins before the block that it goes on from");
   }
   if (signers.length === 0) throw new Refused("G5", "nobody of the old ledger signed the continuation");
+}
+
+/** The checks of the consents to a continuation, one by one; each throws `Refused` (G5). @returns {(() => void)[]} */
+export function consentChecks(genesis) {
+  if (genesis.continues === null) return [];
+  const { voters, consents, ledgerId } = genesis.continues;
+  const keys = voters.map((one) => one.key);
   const message = domainBytes("continuation", ledgerId, withoutConsents(genesis));
-  for (const [key, signature] of consents) {
+  return consents.map(([key, signature]) => () => {
     const short = toHex(key).slice(0, 16);
     if (!keys.some((one) => sameBytes(one, key))) throw new Refused("G5", `${short}… had no stake on the old ledger`);
     if (!isSigned(message, signature, key)) {
       throw new Refused("G5", `the consent of ${short}… is not to this genesis, or not its own`);
     }
-  }
+  });
 }
 
 /** The genesis's encoding with no consents: they are the last field of its last field. */

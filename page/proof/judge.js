@@ -4,7 +4,7 @@
  */
 
 import { fromHex, sameBytes, toHex } from "./bytes.js";
-import { readBundle, readExtra } from "./bundle.js";
+import { decodeExtra, readBundle } from "./bundle.js";
 import { certificateId } from "./certificate.js";
 import { Conflict, NotProven, Refused } from "./errors.js";
 import { ledgerIdOf } from "./genesis.js";
@@ -12,7 +12,7 @@ import { DocumentHasher } from "./hash.js";
 import { decodeAs, encodeValue } from "./msgpack.js";
 import { ANCHOR } from "./structs.js";
 import { parsePolicy, parseProof } from "./tlog.js";
-import { verifyBundle } from "./verify.js";
+import { finished, verifyInSteps } from "./verify.js";
 import { claimsView, failureView, provenView, resultOf } from "./views.js";
 
 const MAX_ANCHOR_BYTES = 1024 * 1024;
@@ -39,6 +39,11 @@ const UNUSABLE_POLICY = { exit_code: 6, result: "unusable_policy" };
  *   proof shows another history than what was verified before, and both are to be shown to the ledger's members
  */
 export function judge(file, question) {
+  return finished(judgeInSteps(file, question));
+}
+
+/** The same in steps, between which the page can do other things. */
+export function* judgeInSteps(file, question) {
   const document = documentOf(file.document);
   const told = (result, more) => ({
     name: file.name,
@@ -67,7 +72,7 @@ export function judge(file, question) {
   try {
     bundle = readBundle(proofAtHand(file), file.members, file.payload);
     const issuer = issuerAsked(question.issuer, bundle);
-    const verdict = verifyBundle(bundle, { ...demand, issuer });
+    const verdict = yield* verifyInSteps(bundle, { ...demand, issuer });
     const more = { claims: claimsView(bundle), proven: provenView(verdict, question) };
     return answer(told(resultOf(null), more), anchorToKeep(verdict, demand));
   } catch (error) {
@@ -90,7 +95,7 @@ export function judge(file, question) {
  */
 export function claimedLedger(proof) {
   try {
-    const { genesis, certificate } = readExtra(parseProof(proof).extra ?? new Uint8Array(0));
+    const { genesis, certificate } = decodeExtra(parseProof(proof).extra ?? new Uint8Array(0));
     const ledgerId = toHex(ledgerIdOf(genesis));
     return { ledgerId, name: genesis.name, certificate: toHex(certificateId(certificate)) };
   } catch (error) {

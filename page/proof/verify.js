@@ -4,10 +4,11 @@
  */
 
 import { sameBytes, toHex } from "./bytes.js";
+import { asOwnPart } from "./bundle.js";
 import { certificateId, checkDocument, checkSigned, fileStatementIn, isStatement } from "./certificate.js";
 import { checkCosigned, timesTold, uncheckedMlDsa } from "./checkpoint.js";
 import { Conflict, NotProven, expectSame, inStep } from "./errors.js";
-import { ledgerIdOf, originOf } from "./genesis.js";
+import { consentChecks, ledgerIdOf, originOf } from "./genesis.js";
 import { Members, blockHash, rootsHash } from "./members.js";
 import { EMPTY_ROOT, leafHash, rootFromPath } from "./merkle.js";
 import { isDomain } from "./structs.js";
@@ -26,15 +27,35 @@ const NO_PROOF_OF_ORGANISATION = { leafKey: null, leafValue: null, path: [] };
  *   asks for; without ledger and policy it trusts nobody
  */
 export function verifyBundle(bundle, demand) {
+  return finished(verifyInSteps(bundle, demand));
+}
+
+/** What steps come to, taken without a pause. @template T @param {Generator<void, T>} steps @returns {T} */
+export function finished(steps) {
+  let step = steps.next();
+  while (!step.done) step = steps.next();
+  return step.value;
+}
+
+/** The same in steps, between which whoever verifies can do other things. */
+export function* verifyInSteps(bundle, demand) {
   const { proof, checkpoint, extra } = bundle;
   const { genesis, header, certificate, ofMembers } = extra;
   // P3: the ledger is one that the verifier trusts, or the verifier's policy says whom to trust.
   checkLedgerTrusted(genesis, demand);
+  for (const check of consentChecks(genesis)) {
+    asOwnPart(check); // P2, after P3: of a ledger that is not trusted no signature is worth the time
+    yield;
+  }
   // P4: the members are followed, from the genesis or from what was verified before, to the header's epoch.
   const members = new Members(genesis, bundle.handOver, demand.anchors);
-  for (const one of bundle.handOver.steps) members.follow(one);
+  for (const one of bundle.handOver.steps) {
+    members.follow(one);
+    yield;
+  }
   // P5: more than 2/3 of their stake, and of that of the voters whom the header's state root names, made it final.
   const voters = checkFinal(bundle, members, demand);
+  yield;
   // P6: the checkpoint is the head of the log that the same state root names.
   expectSame("P6", "origin of the checkpoint", originOf(genesis), checkpoint.origin);
   expectSame("P6", "size of the checkpoint", extra.log.logSize, checkpoint.size);
@@ -42,6 +63,7 @@ export function verifyBundle(bundle, demand) {
   expectSame("P6", "lines of the checkpoint", 3, proof.checkpoint.text.split("\n").length - 1);
   // P7: more than 2/3 of the stake countersigned it, one member as the log; no signature of a member is bad.
   const cosigners = checkCosigners(bundle, voters, demand.policy);
+  yield;
   // P8: the certificate is the leaf at its index in that log.
   const leaf = leafHash(certificate.encoded);
   const root = inStep("P8", "path of the certificate", () =>

@@ -76,7 +76,13 @@ def keep(page: Page, demand: dict[str, Any]) -> None:
         "kept => { localStorage.setItem('tallystick.trust.v1', kept); dispatchEvent(new StorageEvent('storage')); }",
         json.dumps(kept),
     )
+    confirm(page)
     assert page.locator("#storage-note").inner_text() == ""
+
+
+def confirm(page: Page) -> None:
+    """Confirm all that is kept: the page is opened from disk, where another page could have written it."""
+    page.evaluate("document.querySelectorAll('[data-confirm]').forEach((one) => one.click())")
 
 
 def to_json_form(anchor: Anchor) -> dict[str, Any]:

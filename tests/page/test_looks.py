@@ -158,7 +158,7 @@ def test_what_is_found_is_read_out_and_the_focus_is_seen(browser: Browser) -> No
     status = page.get_by_role("status").first
     assert status.get_attribute("aria-live") == "polite"
     give(page, document(), proof("base-valid"))
-    assert status.inner_text() == "document.txt: not verified."
+    assert status.inner_text() == "document.txt: not verified: ledger not trusted."
     page.keyboard.press("Tab")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"

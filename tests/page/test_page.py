@@ -2,14 +2,28 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
-from tests.page.chromium import DOCUMENT, FROM, LEDGER, checked, document, file, give, lines, opened, proof, trust
-from tests.page.test_corpus_in_browser import keep
+from tests.page.chromium import (
+    DOCUMENT,
+    FROM,
+    LEDGER,
+    NOW_MS,
+    checked,
+    document,
+    file,
+    give,
+    lines,
+    opened,
+    proof,
+    trust,
+)
+from tests.page.test_corpus_in_browser import confirm, keep
 from tests.proof_corpus import CASES, read
 
 VERIFIED = "✓ document.txt is certified by University of Ada (ada)"
@@ -75,6 +89,7 @@ def test_a_proof_of_another_name_is_found_by_the_hash_or_chosen(browser: Browser
     page.click("#clear")
     give(page, document("changed.pdf", b"changed"), proof("base-valid", "download (1).tlog-proof"))
     page.get_by_label("Its proof is").select_option(label="download (1).tlog-proof")
+    page.get_by_role("button", name="Use", exact=True).click()
     page.wait_for_selector("[data-result=other_document]")
     assert page.locator(".card").count() == 1
     told = page.inner_text(".failure")
@@ -113,6 +128,62 @@ def test_many_files_are_a_table_that_is_filtered_and_opened(browser: Browser) ->
     rows.get_by_role("button").click()
     assert rows.get_by_role("button").get_attribute("aria-expanded") == "true"
     assert page.get_attribute(".card", "data-result") == "no_proof"
+    checked(page)
+
+
+def test_a_forged_file_of_the_same_name_size_and_time_is_judged_for_itself(browser: Browser, tmp_path: Path) -> None:
+    page = opened(browser)
+    trust(page)
+    genuine, forged = tmp_path / "genuine" / "document.txt", tmp_path / "forged" / "document.txt"
+    for path, data in ((genuine, DOCUMENT), (forged, DOCUMENT[:-2] + b"X\n")):
+        path.parent.mkdir()
+        path.write_bytes(data)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    (genuine.parent / "document.txt.tlog-proof").write_bytes(read("base-valid.tlog-proof") or b"")
+    page.set_input_files("#choose", [genuine, genuine.parent / "document.txt.tlog-proof"])
+    page.wait_for_selector("#results[aria-busy=false] [data-result=verified]")
+    page.set_input_files("#choose", [forged])
+    page.wait_for_selector("#results[aria-busy=false] [data-result=other_document]")
+    assert page.inner_text("#status") == "2 files: 1 verified, 1 not."
+    assert "More than one file called document.txt" in page.inner_text("#waiting")
+    page.set_input_files("#choose", [forged])
+    page.wait_for_selector("#results[aria-busy=false]")
+    assert page.locator(".card").count() == 2, "what is given again, and is the same, is one item"
+    checked(page)
+
+
+def test_pairs_of_the_same_names_are_put_together_as_they_were_given(browser: Browser) -> None:
+    page = opened(browser)
+    trust(page)
+    give(page, document(), proof("base-valid"))
+    give(page, document(data=DOCUMENT + b"!"), file("document.txt.tlog-proof", b"garbage"))
+    results = page.eval_on_selector_all(".card", "cards => cards.map((one) => one.dataset.result)")
+    assert len(results) == 2
+    assert results[0] == "verified"
+    assert results[1] != "verified"
+    checked(page)
+
+
+def test_a_verdict_keeps_the_time_at_which_it_was_judged(browser: Browser) -> None:
+    page = opened(browser)
+    trust(page)
+    give(page, document(), proof("base-valid"))
+    page.clock.set_fixed_time(NOW_MS / 1000 + 400 * 86_400)
+    give(page, document("other.txt", b"x"))
+    page.click("text=Print statement >> nth=0")
+    assert "2025-06-16 15:06:40" in (page.locator("#statement").text_content() or "")
+    checked(page)
+
+
+def test_what_another_page_on_disk_could_have_kept_counts_once_confirmed(browser: Browser) -> None:
+    page = opened(browser)
+    trust(page)
+    page.reload()
+    give(page, document(), proof("base-valid"))
+    assert page.get_attribute(".card", "data-result") == "not_trusted"
+    assert "opened from disk" in page.inner_text("#disk-note")
+    confirm(page)
+    page.wait_for_selector("[data-result=verified]")
     checked(page)
 
 
@@ -165,6 +236,7 @@ def test_trust_is_kept_renamed_and_removed(browser: Browser) -> None:
     newest = kept(page)["ledgers"][0]["anchors"][-1]["index"]
     page.reload()
     assert f"Newest verified block: {newest}" in page.inner_text("#ledgers")
+    confirm(page)
     give(page, document(), proof("base-valid"))
     assert [one["index"] for one in kept(page)["ledgers"][0]["anchors"]] == [newest]
     page.get_by_role("button", name="Rename corpus").click()
@@ -199,10 +271,10 @@ def test_an_export_is_shown_before_it_counts_and_its_proof_is_verified_anew(brow
     assert LEDGER in other.inner_text("#import-preview")
     assert other.inner_text("#ledgers") == "None yet."
     other.get_by_role("button", name="Trust 1 ledger").click()
-    assert "1 ledger added; 1 proof of 1 verified anew" in other.inner_text("#import-preview")
+    other.wait_for_selector("text=1 ledger added; 1 proof of 1 verified anew")
     (ledger,) = kept(other)["ledgers"]
     assert ledger["anchors"] == [newest], "what the file says of headers counts for nothing"
-    assert ledger["addedFrom"] == f"{FROM}; imported from trust.json"
+    assert ledger["addedFrom"] == f"imported from trust.json: {FROM}"
     checked(other)
 
 

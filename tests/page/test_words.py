@@ -68,13 +68,25 @@ def test_times_spans_and_counts_are_told_the_same() -> None:
 
 
 def test_times_and_spans_are_read_as_on_the_command_line() -> None:
-    good = {"times": ["2027-06-30", "2027-06-30T12:00", "2027-06-30 12:00:01.5+02:00", "0", "1750086400000"]}
+    good = {
+        "times": [
+            "2027-06-30",
+            "2027-06-30T12:00",
+            "2027-06-30 12:00:01.5+02:00",
+            "20270630T12+0200",
+            "0",
+            "1750086400000",
+        ]
+    }
     good["spans"] = ["30d", "12h", "90min", "1s", "0s"]
-    bad = {"times": ["yesterday", "2027-13-01", "2027-06-30T25:00", "-1"], "spans": ["30", "d", "1.5h", "1 d", "-1d"]}
+    bad = {
+        "times": ["yesterday", "2027-13-01", "2027-06-30T25:00", "-1", "2025-02-30"],
+        "spans": ["30", "d", "1.5h", "1 d", "-1d"],
+    }
     told = under_node("entered.mjs", good)
     assert told["times"] == [moment_ms(one) for one in good["times"]]
     assert told["spans"] == [span_ms(one) for one in good["spans"]]
-    assert under_node("entered.mjs", bad) == {"times": [None] * 4, "spans": [None] * 5}
+    assert under_node("entered.mjs", bad) == {"times": [None] * 5, "spans": [None] * 5}
 
 
 def test_shares_are_rounded_the_same() -> None:
