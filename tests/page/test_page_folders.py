@@ -34,6 +34,7 @@ def drop_folder(page: Page, folder: Path) -> None:
     """As from the system's own window of files."""
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    page.locator("#drop").scroll_into_view_if_needed()
     box = page.locator("#drop").bounding_box()
     assert box is not None
     for kind in ("dragEnter", "dragOver", "drop"):
