@@ -107,8 +107,13 @@ async function verifyAll() {
   byId("clear").disabled = false;
   busy(true);
   showAll();
-  await readDocuments(own);
-  for (const step of [judgeItems, pairByHash, judgeItems, mergeSame, judgeItems]) if (own === run) await step(own);
+  try {
+    await readDocuments(own);
+    for (const step of [judgeItems, pairByHash, judgeItems, mergeSame, judgeItems]) if (own === run) await step(own);
+  } catch (error) {
+    if (own === run) failed(error);
+    return;
+  }
   if (own !== run) return;
   progress(null);
   busy(false);
@@ -119,6 +124,15 @@ async function verifyAll() {
       ? saidOf(found(items[0]).verdict)
       : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`,
   );
+}
+
+/** A fault of this page: what it was verifying is not shown, so that nobody waits for it or relies on it. */
+function failed(error) {
+  progress(null);
+  busy(false);
+  showAll();
+  announce("The page failed while it verified; what is not shown is not verified. Use: tallystick verify");
+  console.error(error);
 }
 
 function saidOf(verdict) {

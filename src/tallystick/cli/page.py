@@ -1,13 +1,17 @@
 """`tallystick page`: where the page is with which anybody verifies in a browser."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from tallystick.api.command_views import PageShown
 from tallystick.api.verify_page import PAGE, page_bytes, page_version
 from tallystick.cli.options import option
 from tallystick.cli.output import give, hint, marked, print_line, say
+from tallystick.client.drafts import UNDER_WAY
 from tallystick.problems import CannotMake
+from tallystick.storage.sqlite_file import sync_folder
 
 
 def page(
@@ -36,9 +40,16 @@ def page(
 
 
 def _write(path: Path) -> None:
+    """All of it or nothing, and never over another file."""
     try:
-        with path.open("xb") as file:
-            file.write(page_bytes())
+        with TemporaryDirectory(dir=path.parent, prefix=UNDER_WAY) as folder:
+            whole = Path(folder, PAGE.name)
+            with whole.open("wb") as file:
+                file.write(page_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(whole, path)
+        sync_folder(path)
     except FileExistsError:
         raise CannotMake(f"{path} is there; name another file with --to") from None
     except OSError as error:
