@@ -46,8 +46,8 @@ def test_whatever_follows_the_first_bytes_the_file_is_not_verified(
     give(page, file("diploma.pdf", attached(diploma.older) + added))
     assert page.get_attribute(".card", "data-result") == "certified_part"
     assert "is-verified" not in (page.get_attribute(".card", "class") or "")
-    assert page.inner_text(".badge") == "Not verified: only a part is certified"
-    assert page.inner_text("#status") == "diploma.pdf: not verified as a whole."
+    assert page.inner_text(".badge") == "Not verified as a whole: only a part is certified"
+    assert page.inner_text("#status") == "diploma.pdf: not verified as a whole: only a part is certified."
     said = lines(page)
     assert said[0] == AS_A_WHOLE
     assert said[3] == f"  What is proven of its first {len(PDF)} bytes:"
