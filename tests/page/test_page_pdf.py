@@ -67,7 +67,7 @@ def test_whatever_follows_the_first_bytes_the_file_is_not_verified(
         one["sha256"],
     ]
     page.click("text=Print statement")
-    assert page.text_content("#statement h1") == "Not verified as a whole"
+    assert page.text_content("#statement h1") == "Not verified as a whole: only a part is certified"
     checked(page)
 
 
