@@ -37,6 +37,7 @@ check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/write_api_docs.py --check
+	$(BIN)/python tools/make_page.py --check
 
 check-locks: .venv/.dev ## install each lock with old and new pips, as a clone would
 	$(BIN)/python tools/check_locks.py
@@ -47,7 +48,7 @@ simulate: .venv/.dev ## run the simulation campaign: SEEDS=500 of them, from FIR
 explore: .venv/.dev ## every course of a small world: leaders, partitions, a twin, lost guards
 	$(BIN)/python -m tests.explore $(ARGS)
 
-fuzz: .venv/.dev ## proofs, notes and policies with random changes, against every parser
+fuzz: .venv/.dev ## proofs, notes, policies and PDF files with random changes, against every parser
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: .venv/.dev ## measure speed, as ratios within one run

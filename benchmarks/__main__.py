@@ -9,7 +9,9 @@ from benchmarks import (
     checkpoints,
     course,
     decisions,
+    mirror,
     network,
+    page,
     proofs,
     simulator,
     store,
@@ -40,6 +42,9 @@ BENCHMARKS = {
     "store": store.long_lived,
     "trie": trie.large,
     "proofs": proofs.of_a_million,
+    "export": mirror.export,
+    "tiles": mirror.tiles,
+    "page": page.four_members,
 }
 
 

@@ -34,7 +34,7 @@ from tallystick.host.local_socket import listen_locally
 import asyncio
 async def constant(request): return Response(b"x" * 800, media_type="application/json")
 async def main():
-    await Server(Starlette(routes=[Route("/{path:path}", constant)]), listen_locally(Path(sys.argv[1]))).start()
+    await Server(Starlette(routes=[Route("/{path:path}", constant)]), listen_locally(Path(sys.argv[1])), 64).start()
     print("ready", flush=True)
     await asyncio.Event().wait()
 asyncio.run(main())

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, statements, summary
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.bundle import Bundle, read_bundle
 from tallystick.ledger.certificate import (
     AnyCertificate,
     Approval,
@@ -38,9 +39,9 @@ from tallystick.ledger.vote import FINALIZE, Ballot, cast, tally_of
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import PersistBlock
-from tallystick.proof.bundle import Bundle, read_bundle
 from tallystick.proof.verify import Demand, verify
-from tallystick.storage.proving import ProofFiles, Prover
+from tallystick.storage.making import ProofFiles
+from tallystick.storage.proving import Prover
 from tallystick.storage.store import Store
 
 CERTIFICATES = 1_000_000
@@ -61,8 +62,8 @@ DOCUMENT = FileStatement("Diploma of somebody.pdf", 234_567, sha256(b"diploma").
 def of_a_million() -> str:
     """Figures of proofs about files, of a ledger with four organisations; and of one whose members changed."""
     with tempfile.TemporaryDirectory() as folder:
-        with Store.create(Path(folder) / "ledger.db", _genesis()) as store:
-            kept = _Kept(store, ISSUERS[:MEMBERS])
+        with Store.create(Path(folder) / "ledger.db", four_members()) as store:
+            kept = Kept(store, ISSUERS[:MEMBERS])
             places = _fill(kept)
             made_ms, batch, files = _made(kept, places)
             scattered_ms = _scattered(kept)
@@ -81,7 +82,8 @@ def of_a_million() -> str:
     )
 
 
-def _genesis() -> Genesis:
+def four_members() -> Genesis:
+    """Four universities."""
     founders = [
         Founder(f"university-{number}", f"University {number}", f"{number}.example.org", one.public_key, Role.MEMBER, 1)
         for number, one in enumerate(ISSUERS[:MEMBERS])
@@ -89,7 +91,7 @@ def _genesis() -> Genesis:
     return make_genesis("Universities", CREATED_MS, (), Params(), founders)
 
 
-class _Kept:
+class Kept:
     """A chain and its store; members finalize each block, and cosign the last."""
 
     def __init__(self, store: Store, members: Sequence[Wallet]) -> None:
@@ -126,12 +128,12 @@ class _Kept:
         return Prover(self.store)
 
 
-def _file(kept: _Kept, number: int, by: Wallet) -> tuple[Statement, Payload]:
+def _file(kept: Kept, number: int, by: Wallet) -> tuple[Statement, Payload]:
     payload = file_payload(DOCUMENT, sha256(b"%d" % number).digest())
     return issue_statement(by, kept.genesis.ledger_id, CREATED_MS + number, "", payload), payload
 
 
-def _fill(kept: _Kept) -> list[tuple[Place, int]]:
+def _fill(kept: Kept) -> list[tuple[Place, int]]:
     """Keep `CERTIFICATES`, and find those about files: their places, and their indexes in the log."""
     start = CERTIFICATES // 2 // BLOCK * BLOCK
     for first in range(0, CERTIFICATES - FILES, BLOCK):
@@ -142,14 +144,14 @@ def _fill(kept: _Kept) -> list[tuple[Place, int]]:
     return [(index.place_at(number), number) for number in range(start, start + FILES)]
 
 
-def _forge_files(kept: _Kept) -> None:
+def _forge_files(kept: Kept) -> None:
     for first in range(0, FILES, BLOCK):
         numbers = range(first, min(first + BLOCK, FILES))
         pairs = [_file(kept, number, ISSUERS[number % MEMBERS]) for number in numbers]
         kept.forge([one for one, _ in pairs], [payload for _, payload in pairs])
 
 
-def _made(kept: _Kept, places: list[tuple[Place, int]]) -> tuple[list[float], float, list[ProofFiles]]:
+def _made(kept: Kept, places: list[tuple[Place, int]]) -> tuple[list[float], float, list[ProofFiles]]:
     """Milliseconds for one, proofs a second in a batch, and the proofs made one by one."""
     at, chosen = kept.countersigned(), places[:: len(places) // SAMPLES]
     prover, files = kept.prover(), []
@@ -167,7 +169,7 @@ def _made(kept: _Kept, places: list[tuple[Place, int]]) -> tuple[list[float], fl
     return made_ms, len(places) / (time.perf_counter() - start), files
 
 
-def _scattered(kept: _Kept) -> list[float]:
+def _scattered(kept: Kept) -> list[float]:
     """Milliseconds for each of some drawn at random: their blocks are not at hand, as a rule."""
     at, prover, index = kept.countersigned(), kept.prover(), kept.chain.certificate_index
     size, draw = at.state.log.size, random.Random(1)
@@ -181,8 +183,8 @@ def _scattered(kept: _Kept) -> list[float]:
 
 
 def _of_large_blocks(path: Path) -> list[float]:
-    with Store.create(path, _genesis()) as store:
-        kept = _Kept(store, ISSUERS[:MEMBERS])
+    with Store.create(path, four_members()) as store:
+        kept = Kept(store, ISSUERS[:MEMBERS])
         for first in range(0, LARGE_BLOCKS * LARGE, LARGE):
             kept.forge(statements(kept.genesis, LARGE, first))
         return _scattered(kept)
@@ -226,8 +228,8 @@ def _check(proofs: list[list[tuple[bytes, bytes, bytes]]]) -> None:
 def _after_replacements(path: Path) -> str:
     """Sizes of the files of one proof, made after every member was replaced many times."""
     params = Params(epoch_blocks=1, epoch_ms=0, unbonding_blocks=2, unbonding_ms=0)
-    with Store.create(path, replace(_genesis(), params=params)) as store:
-        kept = _Kept(store, ISSUERS[:MEMBERS])
+    with Store.create(path, replace(four_members(), params=params)) as store:
+        kept = Kept(store, ISSUERS[:MEMBERS])
         for number in range(REPLACEMENTS):
             _replace(kept, number)
         statement, payload = _file(kept, 0, kept.wallets[kept.chain.state.epoch.members[0][0]])
@@ -245,7 +247,7 @@ def _after_replacements(path: Path) -> str:
     return f"{size:,} bytes in all files, goal < 65,536; {steps} steps, verified in {1e3 * took_s:.0f} ms"
 
 
-def _replace(kept: _Kept, number: int) -> None:
+def _replace(kept: Kept, number: int) -> None:
     """One block with a motion that another member key be an organisation's, and all the words that it takes."""
     ledger_id, state, name = kept.genesis.ledger_id, kept.chain.state, f"university-{number % MEMBERS}"
     before = state.directory.organisations[name].member_key

@@ -49,6 +49,7 @@ from tallystick.network.replay import replayed
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import MakeAgreement, SimulatedHost
 from tallystick.node.agreement import Agreement
+from tallystick.node.epoch_ends import MlDsa
 from tallystick.node.events import (
     Action,
     CertificatesSubmitted,
@@ -388,10 +389,11 @@ def started_node(
     archive: FullArchive,
     limits: Limits | None = None,
     trusted_block: TrustedBlock | None = None,
+    ml_dsa: MlDsa | None = None,
 ) -> Node:
     """A node as a host starts it, from what the archive kept."""
     chain = replayed(genesis, agreement.check_forger, archive, trusted_block)
-    return Node(chain, agreement, limits, archive, trusted_block)
+    return Node(chain, agreement, limits, archive, trusted_block, ml_dsa)
 
 
 class Bench:
@@ -406,6 +408,7 @@ class Bench:
         erased: Iterable[bytes] = (),
         agreement: Agreement | None = None,
         archive: FullArchive | None = None,
+        ml_dsa: MlDsa | None = None,
     ) -> None:
         """By default a lone forger of this owner's."""
         archive = archive or MemoryArchive(blocks)
@@ -413,7 +416,7 @@ class Bench:
             archive.erase_payload(payload_hash)
         self.archive = archive
         self.agreement = agreement or lone_driver(owner, genesis)
-        self.node = started_node(genesis, self.agreement, archive, limits)
+        self.node = started_node(genesis, self.agreement, archive, limits, ml_dsa=ml_dsa)
         self.verified: list[tuple[bytes, bytes, bytes]] = []
         """The claims that intake verified: what was signed, the signature, the key."""
         self.timers: dict[Timer, int] = {}

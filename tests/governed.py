@@ -30,6 +30,7 @@ from tallystick.ledger.changes import (
     ReplaceMemberKey,
     Role,
     RotateMemberKey,
+    SetMlDsaKey,
     SetOrganisationKey,
     SetStakes,
     SetStatus,
@@ -175,6 +176,10 @@ class GovernedScribe(Scribe):
         key, admitted = self.key(after).public_key, self.admission(after, organisation)
         before = self.member_key(organisation)
         return self.key_change(RotateMemberKey(organisation, before, key, since, admitted), by or organisation)
+
+    def ml_dsa(self, organisation: str, key: bytes | None, by: str = "") -> KeyChange:
+        """Its member key's ML-DSA-44 key is registered, or ended."""
+        return self.key_change(SetMlDsaKey(self.member_key(organisation), key), by or organisation)
 
     def member_key(self, organisation: str) -> bytes:
         key = self.state.directory.organisations[organisation].member_key

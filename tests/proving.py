@@ -7,14 +7,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from tallystick.ledger.block import Block, genesis_block
+from tallystick.ledger.bundle import Bundle, read_bundle
 from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, issue_statement
 from tallystick.ledger.checkpoint import Checkpoint, Cosignature, cosign
 from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.genesis import Genesis
 from tallystick.node.checkpoints import Countersigned
-from tallystick.proof.bundle import Bundle, read_bundle
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage.proving import ProofFiles, Prover
+from tallystick.storage.making import ProofFiles
+from tallystick.storage.proving import Prover
 from tallystick.storage.store import Store
 from tests.builders import START_MS
 from tests.governed import FinalGovernedScribe, directory_genesis

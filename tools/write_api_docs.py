@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tallystick.api.openapi import document
+from msgspec import Struct
+
+from tallystick.api import command_views, governed_views, proof_views, view_base, views
+from tallystick.api.openapi import document, schemas_of
 from tallystick.api.routes import ENDPOINTS
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "api.md"
@@ -21,7 +24,32 @@ This page is written by `python tools/write_api_docs.py` from `src/tallystick/ap
 {about}
 
 The same document for programs: `GET /v1/openapi.json`. Everything but `/v1/events` also speaks
-MessagePack (`Accept: application/vnd.msgpack`). Beside `/v1` there are `/metrics` (Prometheus), `/livez` and `/readyz`.
+MessagePack (`Accept: application/vnd.msgpack`). Beside `/v1` there are `/metrics` (Prometheus), `/livez`, `/readyz`,
+and `/verify`, the page that verifies in a browser (HTML; [page.md](page.md)).
+"""
+
+
+COMMANDS: dict[str, type[Struct]] = {
+    "verify": proof_views.Verdicts,
+    "trust add": proof_views.TrustChanged,
+    "trust show": proof_views.TrustChanged,
+    "trust list": proof_views.TrustedLedgers,
+    "trust remove": proof_views.TrustRemoved,
+    "prove": command_views.ProofsMade,
+    "policy": command_views.PolicyMade,
+    "audit": proof_views.Audited,
+    "verify FILE.tlog-conflict": proof_views.ConflictVerdict,
+    "witness new": command_views.WitnessShown,
+    "witness add-log": command_views.WitnessShown,
+    "witness remove-log": command_views.WitnessShown,
+    "witness show": command_views.WitnessShown,
+}
+"""What commands about proofs print under `--json`; a test holds them to it."""
+COMMANDS_HEAD = """## What commands about proofs print
+
+With `--json` a command prints one object, also when its exit code is not 0: of `verify`, `exit_code` and `result` of
+each file tell why. Where it can do nothing at all it prints a [Problem](#problem) instead, and ends with its
+`exit_code`. Fields may join these; none goes, or gets another meaning, without another `schema`.
 """
 
 
@@ -36,7 +64,17 @@ def page() -> str:
     parts.append("## Answers and bodies\n")
     schemas = made["components"]["schemas"]
     parts += [_struct(name, schemas[name]) for name in sorted(schemas)]
-    return "\n".join(parts)
+    return "\n".join([*parts, *_commands(schemas)])
+
+
+def _commands(known: dict[str, Any]) -> list[str]:
+    """Commands, and what they print; what the API has, too, stands above."""
+    modules = (proof_views, command_views, governed_views, views, view_base)
+    schemas = schemas_of(list(dict.fromkeys(COMMANDS.values())), modules)
+    rows = [f"| `tallystick {one}` | [{kind.__name__}](#{kind.__name__.lower()}) |" for one, kind in COMMANDS.items()]
+    others = [_struct(name, schemas[name]) for name in sorted(schemas) if name not in known]
+    assert all(known[name] == schemas[name] for name in schemas if name in known), "one name is of two structs"
+    return [COMMANDS_HEAD, "| command | |\n| --- | --- |", *rows, "", *others]
 
 
 def _route(method: str, path: str, one: dict[str, Any], is_local: bool) -> str:

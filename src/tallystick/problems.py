@@ -38,11 +38,16 @@ class ExitCode(_Exit):
     OTHER_ISSUER = 14, "another issuer"
     NOT_VALID = 15, "revoked, void or superseded, or not final by then"
     NOT_FRESH = 16, "its status is not fresh enough"
+    OTHER_HISTORY = 20, "two histories of one log: the evidence is kept"
+    OLDER = 21, "smaller than what was seen: an old copy, a rollback or a fork"
     STOPPED = 130, "stopped by Ctrl-C"
 
 
 VERDICTS: Final = tuple(one for one in ExitCode if ExitCode.NOT_TRUSTED <= one <= ExitCode.NOT_FRESH)
 """What `verify` alone ends with: why a file does not verify."""
+
+AUDITED: Final = (ExitCode.NOT_TRUSTED, ExitCode.NOT_PROVEN, ExitCode.OTHER_HISTORY, ExitCode.OLDER)
+"""What `audit` ends with, besides what every command does: a cron job tells them apart."""
 
 
 class NodeExit(_Exit):

@@ -12,6 +12,7 @@ from tests.api.conftest import Doors, body, entry
 
 from tallystick.api.app import App, TcpDoor
 from tallystick.api.file_source import open_file
+from tallystick.api.verify_page import PAGE
 from tallystick.client.blocking import Client
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Problem
@@ -397,6 +398,18 @@ def test_metrics_and_health(doors: Doors) -> None:
         assert "tallystick_log_certificates" in remote.get("/metrics").text
         assert remote.get("/livez").text == "alive\n"
         assert remote.get("/readyz").status_code == 200
+
+
+def test_the_page_that_verifies_is_served_under_its_own_policy(doors: Doors) -> None:
+    with doors.remote() as remote:
+        answer = remote.get("/verify")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert answer.content == PAGE.read_bytes()
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'sha256-")
+        assert policy.endswith("; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert remote.get("/verify", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
 def test_a_name_that_is_edited_is_told_at_once_and_kept(doors: Doors) -> None:

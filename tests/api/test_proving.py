@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tests.api.conftest import Doors
 from tests.builders import START_MS
 from tests.integration.network import wait_for
+from tests.ml_dsa import StandIn, verify_stand_in
 from tests.proving import ProvenLedger
 
 from tallystick.api import proving, rates
@@ -24,13 +25,19 @@ from tallystick.api.reader import LedgerReader, Thread
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.host.clock import now_ms
+from tallystick.ledger.bundle import read_bundle
 from tallystick.ledger.certificate import Payload, issue_statement
-from tallystick.ledger.checkpoint import parse_checkpoint
+from tallystick.ledger.checkpoint import (
+    Checkpoint,
+    MlDsaCosignature,
+    cosigner_key,
+    parse_checkpoint,
+    subtree_bytes,
+)
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.note import parse_note
 from tallystick.node.checkpoints import Countersigned
 from tallystick.problems import DamagedStore, NotYet
-from tallystick.proof.bundle import read_bundle
 from tallystick.proof.verify import Demand, Verdict, verify
 from tallystick.storage.search_index import Query
 from tallystick.storage.store import Store
@@ -199,6 +206,7 @@ class Coming:
 
     def __init__(self, *later: Countersigned) -> None:
         self.newest: Countersigned | None = None
+        self.epoch_end: Countersigned | None = None
         self.later = list(later)
         self.asked = 0
 
@@ -246,6 +254,41 @@ def test_what_no_checkpoint_covers_yet_is_waited_for_or_told(tmp_path: Path) -> 
             assert [one.id for one in every.proofs] == ids
 
     asyncio.run(ask())
+
+
+def test_at_an_epochs_end_that_members_cosigned_by_ml_dsa_the_proof_holds_what_they_signed(tmp_path: Path) -> None:
+    ledger = ProvenLedger(tmp_path / "chain.db")
+    key, scribe = StandIn("ada"), ledger.scribe
+    said = [scribe.statement() for _ in range(2)]
+    ledger.forge(scribe.ml_dsa("ada", key.public_key), said[0])
+    at, origin = ledger.countersigned(), ledger.genesis.origin
+    head = Checkpoint(origin, at.state.log.size, at.state.log.root())
+    member = scribe.member_key("ada")
+    message = subtree_bytes(cosigner_key(origin, member).name, 7, head)
+    at = at._replace(ml_dsa=(MlDsaCosignature(head.size, head.root, member, 7, key.sign(message)),))
+    ledger.forge(said[1])
+
+    async def ask() -> None:
+        coming = Coming(ledger.countersigned())
+        async with reading(ledger, coming) as reader:
+            with pytest.raises(NotYet, match=r"cosigned by ML-DSA-44 is not known here: .* leave out --ml-dsa"):
+                await reader.proof(said[0].id.hex(), wait_ms=1, ml_dsa=True)
+            coming.epoch_end = at
+            with pytest.raises(NotYet, match="covers 2 certificates of the log"):
+                await reader.proof(said[1].id.hex(), ml_dsa=True)
+            proof = (await reader.proof(said[0].id.hex(), ml_dsa=True)).proof.proof
+        demand = Demand(now_ms(), ledger.genesis.ledger_id, verify_ml_dsa=verify_stand_in)
+        found = verify(read_bundle(proof.encode()), demand)
+        assert (found.ml_dsa.signed, found.ml_dsa_stake, found.total_stake) == ((member,), 10, 40)
+        unchecked = verdict(proof, ledger.genesis.ledger_id)
+        assert (unchecked.ml_dsa.signed, unchecked.ml_dsa.unchecked, unchecked.ml_dsa_stake) == ((), (member,), 0)
+
+    asyncio.run(ask())
+
+
+def test_a_file_says_that_it_keeps_nothing_by_ml_dsa(copy: Path, doors: Doors) -> None:
+    with Client(copy) as client, pytest.raises(AnswerProblem, match="ask a running node"):
+        client.prove(doors.ids[0], ml_dsa=True)
 
 
 class Answering(Coming):

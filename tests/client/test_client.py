@@ -1,6 +1,7 @@
 """The client believes what it can check, asks again what failed on the way, and tells what is wrong."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -207,6 +208,15 @@ def test_what_failed_on_the_way_is_asked_again(no_pause: None) -> None:
         asked([httpx.ConnectError("refused")] * 5, Request("/v1/thing"))
     with pytest.raises(AnswerProblem, match="later"):
         asked([busy() for _ in range(5)], Request("/v1/thing"))
+
+
+def test_what_is_compressed_is_refused_before_it_is_opened(no_pause: None) -> None:
+    """It has no bound before that; a door is asked not to."""
+    packed = httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=gzip.compress(b'{"schema": 1}'))
+    with pytest.raises(DamagedStore, match="answers compressed, though it was asked not to"):
+        asked([packed], Request("/v1/thing"))
+    _, (request,) = asked([done()], Request("/v1/thing"))
+    assert request.headers["accept-encoding"] == "identity"
 
 
 def test_who_asks_too_fast_waits_as_long_as_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,3 +30,14 @@ def test_a_newer_proof_is_asked_for_and_verified_under_the_same_trust(doors: Doo
     nobody = f"http://127.0.0.1:{drawn_port(1)}"
     told = cli(*verify, "report.pdf", "--online", nobody, cwd=tmp_path, expect=16).stdout
     assert told.count(f"no newer proof could be had from {nobody}: ") == 2
+
+
+def test_a_nodes_door_is_a_mirror_too_and_proves_alike(doors: Doors, tmp_path: Path) -> None:
+    with Client(doors.url) as client:
+        client.checkpoint(fresh=True)
+        asked = client.prove(doors.ids[0])
+    (tmp_path / f"asked{PROOF}").write_text(asked.proof)
+    for url in (doors.url, f"{doors.url}/"):
+        made = in_json("prove", f"asked{PROOF}", "--from", url, "--to", "made", cwd=tmp_path)["proofs"]
+        assert [one["certificate"] for one in made] == [doors.ids[0]]
+    assert (tmp_path / "made").read_text() == asked.proof

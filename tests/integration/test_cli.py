@@ -436,6 +436,9 @@ def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: 
 def test_where_there_is_no_readme_the_demo_certifies_files_of_its_own(tmp_path: Path) -> None:
     shown = tallystick("demo", "--simulated", cwd=tmp_path).stdout
     assert "No README.md or LICENSE here" in shown
+    searched = next(line for line in shown.splitlines() if "search --file" in line)
+    found = json.loads(tallystick(*searched.split()[1:], "--json", cwd=tmp_path).stdout)
+    assert len(found["certificates"]) == 1
     assert "✓ 2 of 2 files verified" in shown
 
 

@@ -90,7 +90,8 @@ def test_the_help_names_no_type_of_python(tmp_path: Path, command: tuple[str, ..
         assert re.search(r"--note +NOTE +More about it", shown)
 
 
-SILENT = {(), ("key",), ("guard",), ("names",), ("member",), ("motion",), ("issuer",), ("trust",), ("run",), ("up",)}
+GROUPS = ("key", "guard", "names", "member", "motion", "issuer", "trust", "witness")
+SILENT = {(), ("run",), ("up",), *((name,) for name in GROUPS)}
 """They end when they are told to, or only name further commands."""
 IN_JSON = [one for one in ALL_COMMANDS if one not in SILENT]
 
@@ -125,7 +126,11 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("join",): ["tallystick1"],
     ("certify",): ["missing.txt"],
     ("verify",): ["missing.txt"],
+    ("renew",): ["."],
+    ("anchor",): ["."],
+    ("page",): ["--to", "no/such/folder.html"],
     ("trust", "add"): ["ab"],
+    ("trust", "add-tsa"): ["missing.pem"],
     ("trust", "show"): ["ours"],
     ("trust", "remove"): ["ours"],
     ("stake",): ["5"],
@@ -133,6 +138,9 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("show", "certificate"): ["ab" * 32],
     ("show", "member"): ["Ada"],
     ("guard", "move"): ["elsewhere"],
+    ("audit",): ["elsewhere"],
+    ("witness", "new"): ["witness.example"],
+    ("witness", "add-log"): ["log.example"],
     ("backup",): ["copy.db"],
     ("unban",): ["ab" * 32],
 }
@@ -146,6 +154,9 @@ def test_what_is_in_the_way_in_an_empty_folder_is_told_as_json(tmp_path: Path, c
         ("join",): ExitCode.REFUSED,
         ("trust", "show"): ExitCode.NOT_THERE,
         ("trust", "remove"): ExitCode.NOT_THERE,
+        ("audit",): ExitCode.NOT_TRUSTED,
+        ("witness", "show"): ExitCode.NOT_THERE,
+        ("witness", "add-log"): ExitCode.REFUSED,
     }
     expected = (others[command],) if command in others else (ExitCode.USAGE, ExitCode.NOT_RUNNING)
     assert told["exit_code"] in expected, told
@@ -265,7 +276,7 @@ def test_the_package_loads_no_library_before_it_is_used(tmp_path: Path) -> None:
     ("typed", "completed"),
     [
         ("tallystick cer", ["certify"]),
-        ("tallystick key ", ["new", "show", "admit", "rotate", "continue"]),
+        ("tallystick key ", ["new", "ml-dsa", "show", "admit", "rotate", "continue"]),
         ("tallystick guard ", ["show", "move", "lost", "recover", "accept-loss"]),
         ("tallystick show ", ["chain", "blocks", "block", "certificate", "log", "stakes", "member", "peers"]),
         ("tallystick show block ", []),
@@ -671,7 +682,7 @@ def test_run_hands_the_opened_key_to_the_node(
 ) -> None:
     ran: list[tuple[DataFolder, Settings, Wallet]] = []
 
-    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+    def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, *_: object) -> int:
         ran.append((folder, settings, wallet))
         return 5
 
@@ -698,7 +709,7 @@ def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
 ) -> None:
     ran: list[bytes] = []
 
-    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, _open_doors: object) -> int:
+    def run_node(_folder: DataFolder, _settings: Settings, wallet: Wallet, *_: object) -> int:
         ran.append(wallet.public_key)
         return 0
 

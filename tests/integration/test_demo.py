@@ -37,7 +37,7 @@ def nodes_of(folder: Path) -> list[int]:
     return [int(pid) for pid, args in lines if str(folder / "tmp") in args]
 
 
-def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
+def test_the_demo_ends_well_and_leaves_only_the_kept_ledger_and_a_proof(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with demo(tmp_path, "--json") as process:
@@ -75,7 +75,7 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
     _check_decisions(account, facts)
     _check_proof(account, facts)
     monkeypatch.setenv("COLUMNS", "100")
-    show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"))
+    show_account(msgspec.convert(account, Account), Path("tallystick-demo.db"), Path("report.txt"))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 100
     for words in (
@@ -88,6 +88,7 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
         "✓ “Diploma: Margaret Hamilton, BSc” verifies without any node, by its proof and the ledger's id:",
         "✓ With one byte changed, “Diploma: Margaret Hamilton, MSc”, it fails at check P10: document",
         "tallystick member list",
+        f"  file://{Path.cwd()}/tallystick-demo-proof/verify.html",
         f"tallystick show certificate {facts['the_revoked_was_valid_until_then']['id'][:16]}",
     ):
         assert words in shown
@@ -97,13 +98,23 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger(
     (file,) = account["files"]
     assert file["verified_by"] == file["failed_when_changed_by"] == [*titles, "the kept chain"]
     assert nodes_of(tmp_path) == []
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["report.txt", "tallystick-demo.db", "tmp"]
+    left = ["report.txt", "tallystick-demo-proof", "tallystick-demo.db", "tmp"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == left
+    _check_handed_on(tmp_path / "tallystick-demo-proof", ledger["ledger_id"])
     assert list((tmp_path / "tmp").iterdir()) == []
     assert len(in_json("search", "--file", "report.txt", cwd=tmp_path)["certificates"]) == 1
     revoked = facts["the_revoked_was_valid_until_then"]["id"]
     shown = cli("show", "certificate", revoked, cwd=tmp_path).stdout
     assert "Diploma: Grace Hopper, PhD" in shown
     assert "revoked (mistake), since 2" in shown
+
+
+def _check_handed_on(folder: Path, ledger_id: str) -> None:
+    """A diploma that verifies, beside its proof, the page, and the ledger's id as its first line."""
+    left = ["hamilton.txt", "hamilton.txt.tlog-proof", "ledger-id.txt", "verify.html"]
+    assert sorted(one.name for one in folder.iterdir()) == left
+    assert (folder / "ledger-id.txt").read_text().splitlines()[0] == ledger_id
+    cli("verify", "hamilton.txt", "--ledger", ledger_id, cwd=folder)
 
 
 def _check_decisions(account: Any, facts: Any) -> None:

@@ -17,14 +17,16 @@ from tests.integration.test_proving import replaced
 from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.blocking import Client
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, read_proof
+from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, read_proof
 from tallystick.client.proof_writing import certificate_in, write_proof
 from tallystick.host.clock import now_ms
+from tallystick.host.trust import TrustStore
 from tallystick.ledger.tlog_policy import parse_policy
-from tallystick.problems import CannotMake, UnreadableFile
+from tallystick.problems import CannotMake, DamagedStore, UnreadableFile
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage import proving as storage_proving
-from tallystick.storage.proving import ProofFiles
+from tallystick.storage import making
+from tallystick.storage.making import ProofFiles
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +154,16 @@ def test_the_proof_of_another_certificate_is_not_overwritten(user: User) -> None
 
 def test_proofs_below_a_folder_are_not_certified(user: User) -> None:
     user.certify("--recursive", ".")
-    for ending in (MEMBERS, PAYLOAD):
+    for ending in (MEMBERS, PAYLOAD, TIME_STAMP):
         (user.folder / f"report.txt{ending}").write_text("beside the proof")
         (user.folder / f"other{ending}").write_text(f"of no proof {user.folder}")
     results = user.certify("--recursive", ".")
-    assert sorted(Path(one["file"]).name for one in results) == ["other.members", "other.payload", "report.txt"]
+    assert sorted(Path(one["file"]).name for one in results) == [
+        "other.members",
+        "other.payload",
+        "other.tsr",
+        "report.txt",
+    ]
 
 
 def test_killed_between_certifying_and_proving_the_next_run_makes_the_proofs(user: User) -> None:
@@ -214,8 +221,8 @@ def test_what_has_the_place_is_told_with_the_option_of_the_command(tmp_path: Pat
     ledger.forge(one, payloads=[payload])
     files = ledger.prove(one, ledger.countersigned())
     made = files._replace(members=read_proof_of(files).hand_over.encoded)
-    with pytest.raises(CannotMake, match="move it away, or name another --proofs-to"):
-        write_proof(made, tmp_path / f"report.txt{PROOF}", "--proofs-to")
+    with pytest.raises(CannotMake, match="move it away, or name another place with --proofs-to"):
+        write_proof(made, tmp_path / f"report.txt{PROOF}", "name another place with --proofs-to")
 
 
 # ---- prove ----------------------------------------------------------------------------------------------------------
@@ -298,6 +305,24 @@ def test_a_chains_file_proves_as_the_node_does(user: User) -> None:
     assert user.verdict(made["proof"]).certificate.id.hex() == one["outcome"]["id"]
 
 
+def test_a_proof_for_who_knows_a_later_epoch_is_checked_from_there(tmp_path: Path) -> None:
+    ledger = ProvenLedger(tmp_path / "chain.db", short_epochs(4))
+    one = ledger.scribe.statement()
+    ledger.forge(one)
+    for name in ("ada", "ben"):
+        replaced(ledger, name, f"{name}-2")
+    ledger.forge(ledger.scribe.statement("ada-2"))
+    at, ledger_id = ledger.countersigned(), ledger.genesis.ledger_id
+    judge = ProofJudge(TrustStore(tmp_path / "trust"), now_ms())
+    for since in range(at.voters.number + 1):
+        made = ledger.prove(one, at, since)
+        assert judge.verdict_of_made(made, ledger_id, since).certificate == one
+        with pytest.raises(DamagedStore, match=r"what was made is no proof that holds: \[P3\].*nothing was written"):
+            judge.verdict_of_made(made, bytes(32), since)
+    with pytest.raises(DamagedStore, match=r"no proof that holds: \[P4\]"):  # whoever made it may make up its members
+        judge.verdict_of_made(made, ledger_id)
+
+
 def test_what_stands_beside_a_proof_is_written_first_and_nothing_of_somebody_elses_is_lost(tmp_path: Path) -> None:
     ledger = ProvenLedger(tmp_path / "chain.db")
     one, payload = ledger.about()
@@ -337,7 +362,7 @@ def test_a_renewal_that_is_cut_off_between_its_files_is_told_and_mended_by_anoth
         ledger.forge(ledger.scribe.statement("ada-2"))
         at = ledger.countersigned()
         most = len(read_proof_of(ledger.prove(one, at)).extra.encoded) - len(payload.encoded)
-        monkeypatch.setattr(storage_proving, "MAX_EXTRA_BYTES", most - 1)
+        monkeypatch.setattr(making, "MAX_EXTRA_BYTES", most - 1)
         made.append(ledger.prove(one, at))
         monkeypatch.undo()
     before, after = made
@@ -395,7 +420,7 @@ def test_a_folder_of_the_proofs_name_does_not_end_a_batch(user: User) -> None:
 
 
 def read_proof_of(files: ProofFiles) -> Any:
-    from tallystick.proof.bundle import read_bundle  # noqa: PLC0415
+    from tallystick.ledger.bundle import read_bundle  # noqa: PLC0415
 
     return read_bundle(files.proof.encode(), files.members, files.payload)
 

@@ -12,10 +12,10 @@ from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.guard_file import read_guard
 from tallystick.host.key_file import open_key_file
+from tallystick.ledger.bundle import read_bundle
 from tallystick.ledger.wallet import Wallet
-from tallystick.proof.bundle import read_bundle
 from tallystick.proof.verify import Demand, verify
-from tallystick.storage.proving import ProofFiles
+from tallystick.storage.making import ProofFiles
 
 
 def test_all_first_members_are_replaced_while_certificates_come_in_and_nothing_is_lost() -> None:

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ from tests.builders import ADA, BEN, MEMBERS, START_MS, FinalScribe, statement
 from tests.integration.command_line import cli
 from tests.integration.network import Network, NodeProcess
 from tests.integration.test_cli_node import ALL_COMMANDS
+from tests.pdfs import by_hand
 from tests.strange_text import MARKUP, STRANGE, strange_characters
+from tests.tiled_log import TiledLog
+from tests.time_authority import certified
 
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
+from tallystick.client.pdf_files import attach
+from tallystick.client.pdf_revision import AttachedProof
 from tallystick.host import joining
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
@@ -34,6 +40,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_payload
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.params import Params
+from tallystick.ledger.tlog_conflict import make_conflict
 from tallystick.node.events import ReportRefused
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.store import Store
@@ -43,6 +50,8 @@ ENCODABLE = ANYTHING.encode(errors="ignore").decode()
 """What UTF-8, and so a message or a database, can hold."""
 LEGAL = re.sub(r"[\x00-\x1f\x7f-\x9f]", "", ENCODABLE)
 """What the ledger takes into a subject, a media type or a file's name."""
+NOTE_NAME = re.sub(r"[\s+]", "", f"{LEGAL}{MARKUP}")
+"""What a key of a note may be called."""
 FILE_NAME = f"{ANYTHING} {MARKUP}".replace("\0", "").replace("/", "")
 FOLDER_NAME = ANYTHING.replace("\0", "").replace("/", "")
 """Short enough for a node's socket to be in it."""
@@ -152,9 +161,14 @@ def of_a_kept_chain(place: Place) -> None:
     place.read("verify", str(place.file), "--issuer", ANYTHING, expect=11)
     assert printable(ENCODABLE) in place.read("verify", str(place.file), "--ledger", ENCODABLE, expect=5)
     of_trusted_ledgers(place)
+    of_time_stamps(place, where)
     place.read("prove", str(place.file), *where, expect=5)
     place.read("prove", ANYTHING, *where, expect=5)
+    assert printable(FILE_NAME) in place.read("prove", ANYTHING, "--from", FILE_NAME, expect=2)
+    assert printable(ENCODABLE) in place.read("prove", "ab" * 32, "--from", f"ftp://{ENCODABLE}", expect=2)
     place.read("policy", *where, expect=5)
+    assert printable(FILE_NAME[:60]) in place.read("page", "--to", f"{{form}}{FILE_NAME[:60]}.html")
+    place.read("page")
     assert printable(LEGAL) in place.read("search", "evil", *where)
     assert printable(LEGAL) in place.read("show", "log", "--limit", "1", *where)
     assert printable(f"{FILE_NAME}.not") in place.read("verify", f"{FILE_NAME}.not", expect=2)
@@ -171,6 +185,45 @@ def of_trusted_ledgers(place: Place) -> None:
     assert printable(ENCODABLE) in place.read("trust", "show", ENCODABLE, expect=5)
     assert printable(ENCODABLE) in place.read("trust", "remove", ENCODABLE, expect=5)
     place.read("trust", "add", ANYTHING, expect=2)
+    of_audited_logs(place)
+
+
+def of_audited_logs(place: Place) -> None:
+    """What a log calls itself, which may be anything but control characters."""
+    strange = TiledLog(NOTE_NAME).grow(1)
+    (place.folder / "mirror").mkdir()
+    strange.write(place.folder / "mirror")
+    where = ("--log", TiledLog().key.text)
+    assert printable(NOTE_NAME) in place.read("audit", "mirror", *where, expect=10)
+    assert printable(FILE_NAME) in place.read("audit", f"{FILE_NAME}.not", *where, expect=2)
+    place.read("audit", "mirror", "--log", ANYTHING, expect=6)
+    conflict = make_conflict(strange.note(), strange.fork(0).grow(1, "other").note(), [strange.key])
+    (place.folder / "x.tlog-conflict").write_text(conflict.encoded)
+    assert printable(NOTE_NAME) in place.read("verify", "x.tlog-conflict", expect=10)
+
+
+def of_time_stamps(place: Place, where: tuple[str, ...]) -> None:
+    root = certified(f"{MARKUP}{LEGAL}"[:60], is_ca=True)
+    subject = printable(root.certificate.subject.rfc4514_string())
+    (place.folder / f"{FILE_NAME}.pem").write_bytes(root.pem)
+    assert subject in place.read("trust", "add-tsa", f"{FILE_NAME}.pem", "--name", "stamps", "--yes")
+    assert subject in place.read("trust", "show", "stamps")
+    assert "stamps" in place.read("trust", "list")
+    assert printable(FILE_NAME) in place.read("trust", "add-tsa", f"{FILE_NAME}.not", expect=2)
+    place.read("trust", "add-tsa", ANYTHING, "--name", ANYTHING, expect=2)
+    nobody = ("--tsa", "http://127.0.0.1:9")
+    assert printable(FILE_NAME) in place.read("anchor", FILE_NAME, *nobody, expect=2)
+    place.read("anchor", FILE_NAME, "--tsa", ANYTHING, expect=2)
+    (place.folder / "proofs").mkdir()
+    (place.folder / "proofs" / f"{FILE_NAME}.tlog-proof").write_text("none")
+    assert printable(FILE_NAME) in place.read("anchor", "proofs", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", "proofs", *where, expect=6)
+    marked = b"%PDF-1.7\n\n%tallystick.pdf-proof.v1 prefix=7 proof=1 members=- payload=-\n"
+    (place.folder / f"{FILE_NAME}.pdf").write_bytes(marked)
+    place.read("anchor", f"{FILE_NAME}.pdf", *nobody, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", *where, expect=6)
+    assert printable(FILE_NAME) in place.read("renew", f"{FILE_NAME}.pdf", "--from", FILE_NAME, expect=2)
+    place.read("verify", "proofs", "--signed-before", ANYTHING, expect=2)
 
 
 def of_a_running_node(place: Place) -> None:
@@ -197,6 +250,7 @@ def of_a_running_node(place: Place) -> None:
         place.read("search", "--file", f"{FILE_NAME}.not", *where, expect=2)
         place.read("show", *where)
         place.read("verify", str(place.file), *where, expect=11)
+        of_a_pdf(place, *where)
         assert printable(FILE_NAME) in place.read("certify", str(place.file), "--no-wait", *where)
         place.read("certify", "--subject", f"{MARKUP}{LEGAL}", "--no-wait", *where)
         place.read("stake", "5000", *where, expect=6)
@@ -211,8 +265,25 @@ def of_a_running_node(place: Place) -> None:
         assert printable(MARKUP) in place.read("names", "set", "ab" * 32, MARKUP, *where)
         copy = FILE_NAME.replace(STRANGE["lone surrogate"], "")
         assert printable(copy) in place.read("backup", f"{{form}}{copy}", *where)
+        place.read("export", f"{{form}}{copy}.mirror", "--timeout", "0", *where, expect=4)
+        assert "is no mirror" in place.read("export", ".", *where, expect=2)
         assert printable(copy) in place.read("backup", f"0{copy}", *where, expect=2)
         place.read("backup", FILE_NAME, *where, expect=2)
+
+
+def of_a_pdf(place: Place, *where: str) -> None:
+    """One that carries what is no proof, under a strange name; and what cannot carry any."""
+    path, pdf = place.folder / f"{FILE_NAME}.pdf", by_hand()
+    path.write_bytes(pdf)
+    attach(path, AttachedProof(f"c2sp.org/tlog-proof@v1\nextra {ENCODABLE}".encode()), sha256(pdf).digest())
+    assert printable(path.name) in place.read("verify", str(path), *where, expect=11)
+    assert sha256(pdf).hexdigest() in place.read("prove", str(path), *where, expect=5)
+    path.write_bytes(path.read_bytes() + CONTENT)
+    for command in (("verify",), ("certify", "--attach"), ("prove", "--attach")):
+        told = place.read(command[0], str(path), *command[1:], *where, expect=13 if command == ("verify",) else 2)
+        assert printable(path.name) in told
+    assert printable(FILE_NAME) in place.read("certify", str(place.file), "--attach", *where, expect=2)
+    path.unlink()
 
 
 def of_what_is_decided(place: Place) -> None:
@@ -252,6 +323,8 @@ def of_what_is_decided(place: Place) -> None:
         for args in (("admit", ENCODABLE, "--title", "x"), ("replace-key", ENCODABLE), ("organisation-key", ENCODABLE)):
             place.read("member", *args, *where, expect=2)
         assert "nothing was changed" in place.read("member", "certifies", "on", *where, expect=2)
+        place.read("member", "ml-dsa", *where, expect=2)
+        assert "nothing was changed" in place.read("member", "ml-dsa", "--end", *where, expect=2)
         for args in (("remove", LEGAL), ("rename", LEGAL, "--title", "x"), ("stop-rotation", LEGAL)):
             assert printable(LEGAL) in place.read("member", *args, *where, expect=5)
         place.read("member", "rename", "node-1", "--title", label, *where, expect=6)
@@ -273,6 +346,7 @@ def of_what_is_named(place: Place) -> None:
     place.read("certify", "--subject", ANYTHING, "--data", "node", expect=2)
     place.read("certify", f"{FILE_NAME}.not", "--data", "node", expect=2)
     place.read("key", "new", "--no-passphrase", "--data", f"{{form}}{folder}")
+    place.read("key", "ml-dsa", "--no-passphrase", "--data", f"{{form}}{folder}")
     folder = f"0{folder}"
     assert printable(folder) in place.read("key", "new", "--no-passphrase", "--data", folder, expect=2)
     assert printable(folder) in place.read("key", "show", "--data", folder)
@@ -285,6 +359,10 @@ def of_what_is_named(place: Place) -> None:
     assert printable(folder) in place.read("guard", "lost", "--data", folder)
     for word in ("recover", "accept-loss"):
         assert printable(folder) in place.read("guard", word, "--yes", "--data", folder, expect=2)
+    for command in (["new", NOTE_NAME], ["show"], ["add-log", TiledLog().key.text], ["remove-log", NOTE_NAME]):
+        code = {"new": 2}.get(command[0], 5)
+        assert printable(folder) in place.read("witness", *command, "--data", folder, expect=code)
+    place.read("witness", "add-log", ANYTHING, "--data", folder, expect=6)
     (place.folder / folder / "node.toml").write_text(f'listen = "{LEGAL}"\n{MARKUP}')
     place.read("config", "--data", folder, expect=2)
     for command in (["show", "--chain"], ["search", "--chain"]):

@@ -11,12 +11,12 @@ import pytest
 from msgspec.structs import replace
 from tests.builders import ADA, BEN, GENESIS, START_MS, found
 
+from tallystick.host.own_files import TrustError
 from tallystick.host.trust import (
     MAX_ANCHORS,
     MAX_CONFLICTS,
     KeptProof,
     TrustedLedger,
-    TrustError,
     TrustStore,
     is_safe_name,
     named_ledger,

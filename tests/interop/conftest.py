@@ -1,5 +1,5 @@
 import pytest
-from tests.interop.judges import Judges, NoJudges, build_judges
+from tests.interop.judges import Fsck, Judges, NoJudges, build_judges, install_fsck
 
 
 @pytest.fixture(scope="session")
@@ -9,3 +9,12 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> Judges:
         return build_judges(tmp_path_factory.mktemp("judges"))
     except NoJudges as reason:
         pytest.skip(f"no judges of tlog-proofs: {reason}")
+
+
+@pytest.fixture(scope="session")
+def fsck(tmp_path_factory: pytest.TempPathFactory) -> Fsck:
+    """Tessera's; where it cannot be installed, the test is skipped, and the summary says why."""
+    try:
+        return install_fsck(tmp_path_factory.mktemp("fsck"))
+    except NoJudges as reason:
+        pytest.skip(f"no judge of whole logs: {reason}")

@@ -1,4 +1,4 @@
-"""Other people's verifiers of tlog-proofs as judges: two programs in Go, built once, that judge many proofs a run."""
+"""Other people's verifiers as judges: two programs in Go of tlog-proofs, many a run, and two of whole logs in tiles."""
 
 import os
 import shutil
@@ -10,6 +10,12 @@ from tempfile import TemporaryDirectory
 SOURCES = Path(__file__).parent
 OURS_TO_MEND = ("go.sum", "checksum mismatch", "updates to go.mod needed")
 """What Go says of modules that are listed wrongly, or that are not those that were listed: no reason to skip."""
+
+
+_JUDGES = ("torchwood_judge", "formats_judge", "mirror_judge")
+_FSCK = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
+_FSCK_SECONDS = 120
+"""On a damaged log it would go on for ever."""
 
 
 class NoJudges(Exception):
@@ -32,6 +38,13 @@ class Judges:
     def formats(self, policy: str, cases: list[tuple[bytes, str]]) -> list[str]:
         """Ask github.com/transparency-dev/formats."""
         return self._ask("formats_judge", policy, cases)
+
+    def mirror(self, folder: Path, key: str) -> str:
+        """Ask filippo.io/torchwood of a whole log in a folder: "ok" and the number of entries, or why not."""
+        ran = subprocess.run(
+            [self.folder / "mirror_judge", folder, key], capture_output=True, check=True, text=True, timeout=120
+        )
+        return ran.stdout.strip()
 
     def _ask(self, judge: str, policy: str, cases: list[tuple[bytes, str]]) -> list[str]:
         with TemporaryDirectory() as name:
@@ -57,24 +70,64 @@ class Judges:
 
 
 def build_judges(folder: Path) -> Judges:
-    """Build both into a folder; raise NoJudges without Go, or without a way to its modules."""
+    """Build them into a folder; raise NoJudges without Go, or without a way to its modules."""
+    for name in _JUDGES:
+        build_program(name, folder)
+    return Judges(folder)
+
+
+def build_program(name: str, folder: Path) -> Path:
+    """Build one of the programs in Go that stand beside this file; raise NoJudges as `build_judges`."""
+    go, environment = _go(folder)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [go, *arguments], cwd=SOURCES / name, env=environment, capture_output=True, check=False, text=True
+        )
+
+    loaded = run("list", "-deps", ".")
+    if loaded.returncode and not any(words in loaded.stderr for words in OURS_TO_MEND):
+        raise NoJudges(f"Go cannot load the modules of {name}: {' '.join(loaded.stderr.split())}")
+    built = run("build", "-buildvcs=false", "-o", str(folder / name), ".")
+    if built.returncode:
+        raise RuntimeError(f"{name} cannot be built: {built.stderr.strip()}")
+    return folder / name
+
+
+@dataclass(frozen=True, slots=True)
+class Fsck:
+    """Tessera's program that checks a whole log in tiles."""
+
+    program: Path
+
+    def accepts(self, folder: Path, key: str, patience_s: float = _FSCK_SECONDS) -> bool:
+        """Whether it says so; of a damaged log it says nothing at the end, or comes to none."""
+        with TemporaryDirectory() as scratch:
+            (Path(scratch) / "key").write_text(key)
+            asked = [str(self.program), f"--storage_url=file://{folder}/", f"--public_key={scratch}/key", "--ui=false"]
+            try:
+                ran = subprocess.run(asked, capture_output=True, check=False, text=True, timeout=patience_s)
+            except subprocess.TimeoutExpired:
+                return False
+        return "Successfully fsck'd" in ran.stdout + ran.stderr
+
+
+def install_fsck(folder: Path) -> Fsck:
+    """Install it into a folder, in the version that is named here; raise NoJudges where that cannot be."""
+    go, environment = _go(folder)
+    environment |= {"GOBIN": str(folder), "GOFLAGS": "-modcacherw"}
+    ran = subprocess.run([go, "install", _FSCK], env=environment, capture_output=True, check=False, text=True)
+    if ran.returncode:
+        raise NoJudges(f"Go cannot install {_FSCK}: {' '.join(ran.stderr.split())[-500:]}")
+    return Fsck(folder / "fsck")
+
+
+def _go(folder: Path) -> tuple[str, dict[str, str]]:
+    """Go, and the environment that it runs in."""
     go = shutil.which("go")
     if go is None:
         raise NoJudges("there is no `go` on this machine")
     environment = os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -modcacherw", "GOWORK": "off"}
     if not Path(environment.get("HOME", "")).is_absolute():  # where Go keeps what it has fetched and built
         environment |= {"GOCACHE": str(folder / "cache"), "GOPATH": str(folder / "path")}
-
-    def run(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [go, *arguments], cwd=source, env=environment, capture_output=True, check=False, text=True
-        )
-
-    for name in ("torchwood_judge", "formats_judge"):
-        loaded = run(SOURCES / name, "list", "-deps", ".")
-        if loaded.returncode and not any(words in loaded.stderr for words in OURS_TO_MEND):
-            raise NoJudges(f"Go cannot load the modules of {name}: {' '.join(loaded.stderr.split())}")
-        built = run(SOURCES / name, "build", "-buildvcs=false", "-o", str(folder / name), ".")
-        if built.returncode:
-            raise RuntimeError(f"{name} cannot be built: {built.stderr.strip()}")
-    return Judges(folder)
+    return go, environment

@@ -5,40 +5,73 @@ from pathlib import Path
 
 import pytest
 from tests.builders import refuses
+from tests.ml_dsa import LACKING
 from tests.proof_corpus import check_strictly
 
-from tallystick.ledger.checkpoint import parse_checkpoint
+from tallystick.host.ml_dsa import has_ml_dsa, ml_dsa_verifier
+from tallystick.ledger.checkpoint import parse_checkpoint, signed_at
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.note import parse_key, parse_note
+from tallystick.ledger.note import make_note, parse_key, parse_note
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "c2sp"
 VERDICTS = json.loads((VECTORS / "verdicts.json").read_text())
-KNOWN_DIFFERENCES = {
-    "proofs/mldsa.tlog-proof": "the quorum of the policy needs keys of types that are not verified here"
-}
-"""Valid by the documents, and refused with these words: ML-DSA-44 is not verified."""
+WITHOUT_ML_DSA = {"proofs/mldsa.tlog-proof": "the quorum of the policy needs keys of types that are not verified here"}
+"""Valid by the documents, and refused with these words where ML-DSA-44 cannot be verified."""
+needs_ml_dsa = pytest.mark.skipif(not has_ml_dsa(), reason=LACKING)
 
 
-def judge(verdict):
+def judge(verdict, verify_ml_dsa=None):
     """Raise `Refused` unless the proof holds, as far as other tools can tell."""
-    check_strictly(*[(VECTORS / verdict[part]).read_bytes() for part in ("policy", "leaf", "proof")])
+    policy, leaf, proof = ((VECTORS / verdict[part]).read_bytes() for part in ("policy", "leaf", "proof"))
+    check_strictly(policy, leaf, proof, verify_ml_dsa)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS, ids=lambda one: f"{one['proof'][7:-11]}-{one['what']}")
 def test_the_verdict_is_that_of_the_strict_reading(verdict):
-    if verdict["strict"] and verdict["proof"] not in KNOWN_DIFFERENCES:
+    if verdict["strict"] and verdict["proof"] not in WITHOUT_ML_DSA:
         judge(verdict)
         return
     with pytest.raises(Refused) as caught:
         judge(verdict)
     assert caught.value.rule in {Rule.P1, Rule.P7, Rule.P8, Rule.T2}
-    assert KNOWN_DIFFERENCES.get(verdict["proof"], "") in caught.value.reason
+    assert WITHOUT_ML_DSA.get(verdict["proof"], "") in caught.value.reason
 
 
-def test_each_known_difference_is_a_proof_that_the_strict_reading_accepts():
-    assert {one["proof"] for one in VERDICTS if one["strict"]} >= set(KNOWN_DIFFERENCES)
+@needs_ml_dsa
+@pytest.mark.parametrize("verdict", VERDICTS, ids=lambda one: f"{one['proof'][7:-11]}-{one['what']}")
+def test_with_ml_dsa_the_verdict_is_that_of_the_strict_reading_without_exception(verdict):
+    if verdict["strict"]:
+        judge(verdict, ml_dsa_verifier())
+        return
+    with pytest.raises(Refused) as caught:
+        judge(verdict, ml_dsa_verifier())
+    assert caught.value.rule in {Rule.P1, Rule.P7, Rule.P8, Rule.T2}
+
+
+@needs_ml_dsa
+@pytest.mark.parametrize("at", [0, 7, 8, 2_427])
+def test_a_changed_cosignature_by_ml_dsa_rejects_the_note(at):
+    """Its time (the first 8 bytes) is signed, too."""
+    policy = parse_policy((VECTORS / "policy-pq.txt").read_bytes(), ml_dsa_verifier())
+    note = parse_proof((VECTORS / "proofs/mldsa.tlog-proof").read_bytes()).checkpoint
+    of_log, of_witness = note.signatures
+    data = bytearray(of_witness.signature)
+    data[at] ^= 1
+    with refuses(Rule.P7, "not by its key"):
+        policy.check(make_note(note.text, [of_log, of_witness._replace(signature=bytes(data))]))
+
+
+@needs_ml_dsa
+def test_what_ml_dsa_signs_has_names_of_at_most_255_bytes():
+    """A longer one cannot be signed, so what stands under it is no signature."""
+    note = parse_proof((VECTORS / "proofs/mldsa.tlog-proof").read_bytes()).checkpoint
+    key = parse_key((VECTORS / "policy-pq.txt").read_text().split("\n")[1].split()[2])._replace(name="x" * 256)
+    lines = [*note.signatures, key.signature(note.signatures[1].signature)]
+    with refuses(Rule.P7, "not by its key"):
+        signed_at(key, make_note(note.text, lines), lambda *_: True)
+    assert signed_at(key._replace(name="x" * 255), make_note(note.text, lines), lambda *_: True) == []
 
 
 def test_what_ml_dsa_signed_is_let_pass_where_the_quorum_does_without_it():

@@ -13,10 +13,19 @@ from tallystick.ledger.changes import (
     Role,
     RotateMemberKey,
     SetMemberRole,
+    SetMlDsaKey,
     StopRotation,
     sign_admission,
 )
-from tallystick.ledger.directory import MAX_LIVE_KEYS, Directory, Position, organisation_place
+from tallystick.ledger.directory import (
+    MAX_CHANGES_AN_EPOCH,
+    MAX_LIVE_KEYS,
+    Directory,
+    MlDsaEntry,
+    Position,
+    organisation_place,
+    proven_voters,
+)
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.fields import UNSIGNED
@@ -559,3 +568,87 @@ def test_the_genesis_directory_is_that_of_the_first_state():
     genesis = directory_genesis()
     assert genesis_state(genesis).directory == genesis.directory()
     assert sign_admission(ADA, genesis.ledger_id, "ada") != sign_admission(ADA, genesis.ledger_id, "ben")
+
+
+# ---- ML-DSA keys ------------------------------------------------------------------------------------------------
+
+ML_DSA_KEY, ANOTHER_ML_DSA_KEY = bytes(1_312), bytes([7]) * 1_312
+
+
+def test_a_member_registers_replaces_and_ends_its_ml_dsa_key(scribe):
+    root = scribe.state.directory.root
+    scribe.forge(scribe.statement(), scribe.ml_dsa("ada", ML_DSA_KEY))
+    assert scribe.state.directory.ml_dsa_key(ADA.public_key) == ML_DSA_KEY
+    assert scribe.state.directory.ml_dsa[ADA.public_key] == MlDsaEntry("ada", ML_DSA_KEY, 1)
+    assert scribe.state.directory.root != root
+    scribe.forge(scribe.ml_dsa("ada", ANOTHER_ML_DSA_KEY))
+    assert scribe.state.directory.ml_dsa_key(ADA.public_key) == ANOTHER_ML_DSA_KEY
+    scribe.forge(scribe.ml_dsa("ada", None))
+    assert scribe.state.directory.ml_dsa_key(ADA.public_key) is None
+    assert scribe.state.directory.ml_dsa_key(BEN.public_key) is None
+    assert scribe.state.directory.organisations["ada"].live_keys == 1, "it is none of the keys that are counted"
+
+
+def test_ml_dsa_keys_stand_in_the_trie_at_places_of_their_own(scribe):
+    scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY))
+    directory = scribe.state.directory
+    place = digest(b"tallystick.pq.v1\x00" + ADA.public_key)
+    assert directory.trie.get(place) == encode(MlDsaEntry("ada", ML_DSA_KEY, 0))
+    assert directory == Directory.of([*directory.organisations.values()], directory.keys, directory.ml_dsa)
+    proofs = [directory.trie.prove(one) for one in (place, ADA.public_key)]
+    assert proven_voters(proofs, [ADA.public_key], directory.root) == (
+        {ADA.public_key: "ada"},
+        {ADA.public_key: ML_DSA_KEY},
+    )
+    scribe.forge(scribe.ml_dsa("ada", None))
+    proofs = [scribe.state.directory.trie.prove(place)]
+    assert proven_voters(proofs, [ADA.public_key], scribe.state.directory.root) == ({}, {})
+
+
+def test_an_ml_dsa_key_that_changes_nothing_is_refused(scribe):
+    with refuses(Rule.D7, "so already"):
+        scribe.forge(scribe.ml_dsa("ada", None))
+    scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY))
+    with refuses(Rule.D7, "so already"):
+        scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY))
+
+
+def test_two_members_may_list_the_same_ml_dsa_key(scribe):
+    """It is of no use: what a key signs names the member key."""
+    scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY), scribe.ml_dsa("ben", ML_DSA_KEY))
+    assert scribe.state.directory.ml_dsa_key(BEN.public_key) == ML_DSA_KEY
+
+
+def test_only_who_changes_an_organisations_keys_sets_its_ml_dsa_key(scribe):
+    scribe.forge(scribe.add_issuer("issuer"))
+    for by in ("issuer", "ben", "stranger"):
+        with refuses(Rule.D6):
+            scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY, by))
+    scribe.decide(scribe.organisation_key("ada", "offline"), *FOUR[:3])
+    with refuses(Rule.D6):
+        scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY, "ada"))
+    scribe.forge(scribe.ml_dsa("ada", ML_DSA_KEY, "offline"))
+    assert scribe.state.directory.ml_dsa_key(ADA.public_key) == ML_DSA_KEY
+
+
+def test_an_ml_dsa_key_is_of_the_member_key_in_force(scribe):
+    scribe.forge(scribe.add_issuer("issuer"), scribe.ml_dsa("ada", ML_DSA_KEY))
+    with refuses(Rule.D7, "member key of ada is another"):
+        scribe.forge(scribe.key_change(SetMlDsaKey(scribe.key("issuer").public_key, ML_DSA_KEY), "ada"))
+    scribe.decide(scribe.replace_key("ada", "new"), *FOUR[1:])
+    with refuses(Rule.D7, "member key of ada is another"):
+        scribe.forge(scribe.key_change(SetMlDsaKey(ADA.public_key, None), "new"))
+    assert scribe.state.directory.ml_dsa_key(scribe.key("new").public_key) is None, "it is registered anew"
+
+
+def test_changes_of_an_ml_dsa_key_count_among_those_of_an_epoch(scribe):
+    for number in range(MAX_CHANGES_AN_EPOCH):
+        scribe.forge(scribe.ml_dsa("ada", bytes([number + 1]) * 1_312))
+    with refuses(Rule.D5, "changed 8 keys"):
+        scribe.forge(scribe.ml_dsa("ada", None))
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1_311, 1_313])
+def test_an_ml_dsa_key_of_another_length_is_refused(scribe, size_bytes):
+    with refuses(Rule.E2):
+        scribe.ml_dsa("ada", bytes(size_bytes))

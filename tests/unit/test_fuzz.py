@@ -4,7 +4,7 @@ import pytest
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.targets import TARGETS
 
-RUNS = {"verdict": 30, "verdict of an extra": 100}
+RUNS = {"verdict": 30, "verdict of an extra": 100} | {name: 100 for name in TARGETS if name.startswith("mirror")}
 
 
 @pytest.mark.parametrize("name", TARGETS)

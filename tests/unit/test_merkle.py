@@ -14,9 +14,11 @@ from tallystick.ledger.merkle import (
     EMPTY_ROOT,
     Frontier,
     audit_path,
+    consistency_path,
     leaf_hash,
     node_hash,
     risen,
+    root_from_consistency,
     root_from_path,
     tree_root,
 )
@@ -82,6 +84,15 @@ def test_a_frontier_does_not_depend_on_the_steps_it_grew_in(steps):
 def subtree(height: int, number: int) -> bytes:
     """As a reader of kept hashes finds it."""
     return head(number << height, (number + 1) << height)
+
+
+@given(st.integers(0, 4), st.integers(0, 8), st.integers(0, 4))
+def test_a_frontier_takes_full_subtrees_by_their_roots(height, before, count):
+    size = min(before << height, MOST)
+    size -= size % (1 << height)
+    end = min(size + (count << height), MOST - MOST % (1 << height))
+    roots = [risen(b"".join(LEAVES[at : at + (1 << height)]), height) for at in range(size, end, 1 << height)]
+    assert Frontier().extend(LEAVES[:size]).extend(roots, height) == Frontier().extend(LEAVES[:end])
 
 
 def test_the_rows_above_full_subtrees():
@@ -194,3 +205,75 @@ def test_there_is_no_path_of_a_leaf_outside_the_tree(index):
 def test_there_is_no_consistency_proof_for_a_tree_that_never_was(old_size):
     with pytest.raises(IndexError):
         consistency_proof(LEAVES[:3], old_size)
+
+
+# ---- consistency, made from subtrees and led to the later head ---------------------------------------------------
+
+
+def continues(old_root: bytes, old_size: int, size: int, path: list[bytes], top: bytes) -> bool:
+    """Whether the proof leads from the one head to the other."""
+    try:
+        return root_from_consistency(old_root, old_size, size, path) == top
+    except Refused as refused:
+        return refused.rule is not Rule.T3
+
+
+def test_every_tree_leads_to_every_later_one():
+    for size in range(1, MOST + 1):
+        for old_size in range(1, size + 1):
+            path = consistency_path(old_size, size, subtree)
+            assert path == consistency_proof(LEAVES[:size], old_size)
+            assert root_from_consistency(head(0, old_size), old_size, size, path) == head(0, size)
+            assert len(path) <= (size - 1).bit_length() + 1
+
+
+def test_a_tree_leads_to_no_other_by_no_other_proof():
+    for size in range(1, 18):
+        for old_size in range(1, size + 1):
+            old, new, path = head(0, old_size), head(0, size), consistency_path(old_size, size, subtree)
+            rewritten = root([EMPTY_ROOT, *LEAVES[1:old_size]])
+            assert not continues(rewritten, old_size, size, path, new)
+            assert not continues(old, old_size, size + 1, path, head(0, size + 1))
+            with refuses(Rule.T3, f"{len(path) + 1} hashes, {len(path)} expected"):
+                root_from_consistency(old, old_size, size, [*path, EMPTY_ROOT])
+            for place in range(len(path)):
+                assert not continues(old, old_size, size, path[:place] + path[place + 1 :], new)
+                changed = [*path[:place], bytes([path[place][0] ^ 1]) + path[place][1:], *path[place + 1 :]]
+                assert not continues(old, old_size, size, changed, new)
+
+
+def test_consistency_says_the_same_as_the_algorithm_of_the_rfc_for_trees_of_any_size():
+    """Whatever the hashes are, both accept, or both refuse: sizes up to what a number may be."""
+
+    @given(st.integers(1, 2**53 - 1), st.integers(0, 2**53 - 1), st.data())
+    def agrees(old_size, more, data):
+        size = old_size + more
+        made: dict[tuple[int, int], bytes] = {}
+
+        def node(height: int, number: int) -> bytes:
+            return made.setdefault((height, number), sha256(b"%d %d" % (height, number)).digest())
+
+        path, old = consistency_path(old_size, size, node), tree_root(old_size, node)
+        top = root_from_consistency(old, old_size, size, path)
+        assert verify_consistency(old_size, old, size, top, path)
+        wrong = data.draw(st.integers(0, len(path)))
+        given_path = path[:wrong] + path[wrong + 1 :] if wrong < len(path) else [*path, EMPTY_ROOT]
+        assert not verify_consistency(old_size, old, size, top, given_path)
+        assert not continues(old, old_size, size, given_path, top)
+
+    agrees()
+
+
+@pytest.mark.parametrize(("old_size", "size"), [(0, 3), (-1, 3), (4, 3), (0, 0), (1, 0)])
+def test_no_proof_leads_between_trees_of_these_sizes(old_size, size):
+    with pytest.raises(IndexError):
+        consistency_path(old_size, size, subtree)
+    with refuses(Rule.T3, f"from {old_size} leaves to {size}"):
+        root_from_consistency(EMPTY_ROOT, old_size, size, [])
+
+
+def test_hashes_of_another_length_show_no_consistency():
+    with refuses(Rule.T3, "not of 32 bytes"):
+        root_from_consistency(head(0, 1)[:31], 1, 2, [LEAVES[1]])
+    with refuses(Rule.T3, "not of 32 bytes"):
+        root_from_consistency(head(0, 1), 1, 2, [LEAVES[1] + b"!"])

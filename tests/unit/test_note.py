@@ -134,7 +134,7 @@ def test_signatures_are_found_by_name_and_key_id():
 KEY = NoteKey("example.com/foo", KeyType.LOG, ADA.public_key)
 
 
-@given(names, st.sampled_from([0, 2, 3, 5, 6, 0xFF]), st.binary(min_size=1, max_size=1_400))
+@given(names, st.sampled_from([0, 2, 3, 5, 7, 0xFF]), st.binary(min_size=1, max_size=1_400))
 def test_a_key_is_written_and_read_the_same(name, key_type, public_key):
     key = NoteKey(name, key_type, public_key)
     assert parse_key(key.text) == key
@@ -187,6 +187,13 @@ def test_what_is_no_key(text):
 def test_a_key_of_ed25519_is_a_valid_one(key_type, public_key):
     with refuses(Rule.K1):
         parse_key(NoteKey("x", key_type, public_key).text)
+
+
+@pytest.mark.parametrize("size_bytes", [1, 1_311, 1_313])
+def test_a_key_of_ml_dsa_44_has_its_length(size_bytes):
+    assert parse_key(NoteKey("x", KeyType.ML_DSA, bytes(1_312)).text).type == KeyType.ML_DSA
+    with refuses(Rule.P1, f"not {size_bytes:,}"):
+        parse_key(NoteKey("x", KeyType.ML_DSA, bytes(size_bytes)).text)
 
 
 # ---- Base64 ---------------------------------------------------------------------------------------------------

@@ -259,7 +259,12 @@ def test_an_entry_comes_back_from_its_bytes(one):
     assert unpacked(one.packed) == one
 
 
-@pytest.mark.parametrize("damaged", [b"", entry().packed[:-1], entry().packed + b"0", b"\0" + entry().packed[1:]])
+NO_REASON = entry().packed[:1] + b"\x06" + entry().packed[2:]
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", entry().packed[:-1], entry().packed + b"0", b"\0" + entry().packed[1:], NO_REASON]
+)
 def test_other_bytes_are_no_entry(damaged):
     with refuses(Rule.E2):
         unpacked(damaged)

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from tests.builders import refuses, unless_refused
 from tests.proof_corpus import FOLDER
 
+from tallystick.ledger.bundle import extra_codec, hand_over_codec, read_bundle
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.note import NoteSignature, make_note
 from tallystick.ledger.tlog_proof import MAX_PATH, MAX_PROOF_BYTES, TlogProof, parse_proof
-from tallystick.proof.bundle import extra_codec, hand_over_codec, read_bundle
 
 NOTE = make_note("origin\n1\nAAAA\n", [NoteSignature("north.example", b"0123", b"s" * 64)])
 PROOF = TlogProof(b"extra", 12, (b"h" * 32, b"i" * 32), NOTE)

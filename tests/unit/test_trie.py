@@ -132,6 +132,19 @@ def test_a_change_leaves_the_old_trie_as_it_was(entries, key, value, is_asked_fi
     assert (old == new) == (entries == {**entries, key: value})
 
 
+@given(ENTRIES)
+def test_built_at_once_it_is_the_same_trie(entries):
+    ascending = sorted(entries.items())
+    made = Trie.of(ascending)
+    assert (made.root(), len(made), list(made.items())) == (trie_of(entries).root(), len(entries), ascending)
+
+
+@pytest.mark.parametrize("keys", [(bit_key(0), ZERO), (ZERO, ZERO), (b"short",)])
+def test_what_is_built_at_once_has_to_ascend(keys):
+    with pytest.raises(ValueError, match="ascend"):
+        Trie.of((key, b"") for key in keys)
+
+
 def test_a_value_is_replaced_and_put_back():
     old = trie_of(FEW)
     new = old.set(bit_key(1, 9), b"another")

@@ -1,6 +1,7 @@
 """Writes the frozen vectors: `python -m tests.vectors.make`. A changed vector is a changed format."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from tallystick.ledger.changes import (
     RotateMemberKey,
     SetCompromised,
     SetMemberRole,
+    SetMlDsaKey,
     SetOrganisationKey,
     SetParameter,
     SetStakes,
@@ -56,7 +58,7 @@ from tallystick.ledger.changes import (
     StopRotation,
     sign_admission,
 )
-from tallystick.ledger.checkpoint import Checkpoint, cosign
+from tallystick.ledger.checkpoint import Checkpoint, MlDsaCosignature, cosign
 from tallystick.ledger.continuation import Continuation, OldVoter
 from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.epoch import Epoch
@@ -79,6 +81,7 @@ from tallystick.ledger.messages import (
     HeaderRequest,
     Headers,
     Message,
+    MlDsaCosignatures,
     NewBlock,
     PayloadRequest,
     Payloads,
@@ -263,6 +266,10 @@ def _changes(ledger_id: bytes) -> list[AnyChange]:
     ]
 
 
+_ML_DSA_KEY = sha256(b"not a key").digest() * 41
+"""1,312 bytes: the form is all that a ledger asks of a key of ML-DSA-44."""
+
+
 def _operations(ledger_id: bytes) -> list[AnyKeyOperation]:
     """Each kind of what an organisation does with its own keys."""
     key, admitted = _admission(_MORE[2], "north", ledger_id)
@@ -273,6 +280,8 @@ def _operations(ledger_id: bytes) -> list[AnyKeyOperation]:
         EndIssuer(key, 1),
         RotateMemberKey("north", _ONE.public_key, key, None, admitted),
         SetMemberRole(_ONE.public_key, Role.VOTER),
+        SetMlDsaKey(_ONE.public_key, _ML_DSA_KEY),
+        SetMlDsaKey(_ONE.public_key, None),
     ]
 
 
@@ -360,6 +369,8 @@ def _governed() -> list[tuple[int, list[AnyCertificate]]]:
             [renaming, made(KeyChange, _ONE, 5, rotation), made(KeyChange, _ONE, 5, ending), erasure],
         ),
         (55, [confirmation, made(Revocation, _ONE, 55, first.id, Effect.REVOKED, Reason.KEY_COMPROMISED)]),
+        (56, [made(KeyChange, _TWO, 56, SetMlDsaKey(_TWO.public_key, _ML_DSA_KEY))]),
+        (57, [made(KeyChange, _TWO, 57, SetMlDsaKey(_TWO.public_key, None))]),
     ]
 
 
@@ -428,6 +439,7 @@ MESSAGES: list[Message] = [
     Addresses(tuple(ADDRESSES)),
     Cosignatures(tuple(COSIGNATURES)),
     CosignatureRequest(),
+    MlDsaCosignatures((MlDsaCosignature(3, b"\x33" * 32, _ONE.public_key, _CREATED_MS // 1000, b"\x44" * 2_420),)),
     ViewCertificateRequest(3, 1, 70_000),
 ]
 SIGNATURES = signatures.vectors()

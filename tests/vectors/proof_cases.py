@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.ledger.bundle import Bundle, HandOver, ProofExtra, extra_codec, read_bundle
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.checkpoint import Checkpoint, cosigned_bytes, cosigner_key, log_key
 from tallystick.ledger.encoding import encode
@@ -19,10 +21,9 @@ from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.ledger.wallet import Wallet
 from tallystick.node.checkpoints import Countersigned
-from tallystick.proof.bundle import HandOver, ProofExtra, extra_codec, read_bundle
 from tallystick.proof.members import Anchor
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage.proving import ProofFiles
+from tallystick.storage.making import ProofFiles
 from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.proving import NOW_MS, ProvenLedger
 
@@ -32,7 +33,7 @@ REPORT = FileStatement("document.txt", len(DOCUMENT), sha256(DOCUMENT).digest(),
 EXITS = {
     **dict.fromkeys((Rule.P1, Rule.P2), 11),
     Rule.P3: 10,
-    **dict.fromkeys((Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.P9, Rule.C1, Rule.T1), 12),
+    **dict.fromkeys((Rule.P4, Rule.P5, Rule.P6, Rule.P7, Rule.P8, Rule.P9, Rule.P15, Rule.C1, Rule.T1), 12),
     Rule.P10: 13,
     Rule.P11: 14,
     Rule.P12: 15,
@@ -61,6 +62,8 @@ class Asked(NamedTuple):
     issuer: str | None = None
     at_ms: int | None = None
     fresh_ms: int | None = None
+    verifies_ml_dsa: bool | None = None
+    """Whether the verifier's machine knows ML-DSA-44; `None`: that makes no difference."""
 
     @property
     def is_policy_unusable(self) -> bool:
@@ -75,7 +78,8 @@ class Asked(NamedTuple):
         """For `verify`. Raises `Refused` (P1)."""
         policy = None if self.policy is None else parse_policy(self.policy.encode())
         document = REPORT if self.has_document else None
-        return Demand(NOW_MS, self.ledger, self.anchors, policy, document, self.issuer, self.at_ms, self.fresh_ms)
+        demand = Demand(NOW_MS, self.ledger, self.anchors, policy, document, self.issuer, self.at_ms, self.fresh_ms)
+        return demand._replace(verify_ml_dsa=ml_dsa_verifier() if self.verifies_ml_dsa else None)
 
 
 class Case(NamedTuple):
@@ -102,7 +106,12 @@ class Case(NamedTuple):
 
     def judge(self) -> Verdict:
         """Raises `Refused`."""
-        return verify(read_bundle(self.proof, self.members, self.payload), self.asked.demand)
+        return verify(self.bundle, self.asked.demand)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The proof, read. Raises `Refused` (P1, P2)."""
+        return read_bundle(self.proof, self.members, self.payload)
 
 
 class Family:

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from tallystick.ledger.bundle import Entrance, FinalVotes, Step
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.checkpoint import Checkpoint
 from tallystick.ledger.epoch import Epoch
@@ -9,7 +10,6 @@ from tallystick.ledger.errors import Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.vote import FINALIZE, Ballot, cast
 from tallystick.ledger.wallet import Wallet
-from tallystick.proof.bundle import Entrance, FinalVotes, Step
 from tallystick.proof.members import Anchor
 from tests.builders import wallet
 from tests.curve import BASE, TORSION, add, encoded, times

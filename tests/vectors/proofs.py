@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tallystick.ledger.checkpoint import MlDsaCosigners
+from tallystick.proof.verify import Verdict
+from tests import ml_dsa
 from tests.proving import NOW_MS, short_epochs
-from tests.vectors import proof_claims, proof_forms, proof_ledgers
+from tests.vectors import proof_claims, proof_forms, proof_ledgers, proof_ml_dsa
 from tests.vectors.proof_cases import DOCUMENT, REPORT, VERDICTS, Case, on_a_new_ledger
+from tests.vectors.proof_told import told_of
 
 FOLDER = Path(__file__).parent / "proofs"
 DOCUMENT_NAME = "document.txt"
@@ -15,7 +19,12 @@ LISTED = "verdicts.json"
 
 def cases() -> list[Case]:
     """All, each of a ledger that is written anew."""
-    writers = ((proof_forms.write, short_epochs(4)), *proof_ledgers.WRITERS, *proof_claims.WRITERS)
+    writers = (
+        (proof_forms.write, short_epochs(4)),
+        *proof_ledgers.WRITERS,
+        *proof_claims.WRITERS,
+        *proof_ml_dsa.WRITERS,
+    )
     return [case for write, genesis in writers for case in on_a_new_ledger(write, genesis)]
 
 
@@ -43,6 +52,7 @@ def make() -> dict[str, bytes]:
             "issuer": asked.issuer,
             "at_ms": asked.at_ms,
             "fresh_ms": asked.fresh_ms,
+            **({"verifies_ml_dsa": asked.verifies_ml_dsa} if asked.verifies_ml_dsa is not None else {}),
         }
         listed.append(
             {
@@ -56,6 +66,7 @@ def make() -> dict[str, bytes]:
                 "rule": case.rule and case.rule.name,
                 "exit": case.exit_code,
                 "said": _said(case) if case.rule is None else None,
+                **told_of(case, DOCUMENT_NAME, file(f"{case.name}.tlog-proof", case.proof) or ""),
                 "others": {"policy": file(f"{case.name}.policy", case.others_policy.encode()), "leaf": case.leaf.hex()},
             }
         )
@@ -88,7 +99,17 @@ def _said(case: Case) -> dict[str, Any]:
         else None,
         "content_gone": verdict.is_content_gone,
         "older": verdict.is_older,
+        **({"ml_dsa": _said_by_ml_dsa(verdict)} if verdict.ml_dsa != MlDsaCosigners() else {}),
         "anchor": verdict.anchor.encoded.hex(),
+    }
+
+
+def _said_by_ml_dsa(verdict: Verdict) -> dict[str, Any]:
+    found = verdict.ml_dsa
+    return {
+        "signed": [key.hex() for key in found.signed],
+        "stake": verdict.ml_dsa_stake,
+        "unchecked": [key.hex() for key in found.unchecked],
     }
 
 
@@ -101,6 +122,7 @@ def main() -> None:
             path.unlink()
     for name, data in made.items():
         (FOLDER / name).write_bytes(data)
+    ml_dsa.keep()
 
 
 if __name__ == "__main__":

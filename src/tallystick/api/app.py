@@ -26,14 +26,19 @@ from tallystick.api.questions import JSON, MESSAGEPACK, PLAIN_TEXT, HexSubmissio
 from tallystick.api.rates import Rates, TooManyRequests
 from tallystick.api.reader import LedgerReader
 from tallystick.api.routes import ENDPOINTS, Endpoint
+from tallystick.api.verify_page import page_bytes, page_headers
 from tallystick.api.views import in_json
 from tallystick.ledger.errors import Refused
 from tallystick.problems import Busy, ExitCode, NotAllowed, NotRunning, NotYet, Problem, RefusedInput
 
 if TYPE_CHECKING:  # a file's reader does without
     from tallystick.api.server import Tls
+    from tallystick.api.witnessing import WitnessDoor
 
 _MOST_AT_ONCE: Final = 256
+_OCTETS: Final = "application/octet-stream"
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+_FOR_A_MOMENT: Final = {"Cache-Control": "public, max-age=1"}
 
 Serve = Callable[[Request], Awaitable[Response]]
 
@@ -51,6 +56,8 @@ class TcpDoor:
     """The address of a proxy in front of it, whose `X-Forwarded-For` counts."""
     lists: bool = False
     """Whether it may be searched, which lists people."""
+    witness: "WitnessDoor | None" = None
+    """Cosigns others' logs there."""
 
     @cached_property
     def hosts(self) -> frozenset[str]:
@@ -91,13 +98,19 @@ class App:
         self._endpoints = [one for one in ENDPOINTS if tcp is None or not one.is_local]
         self._described: asyncio.Task[bytes] | None = None
         routes: list[tuple[str, str, Serve]] = [
+            ("GET", "/tile/{rest:path}", self._mirrored),
+            ("GET", "/tallystick/{rest:path}", self._mirrored),
+            ("GET", "/checkpoint", self._checkpoint),
             *((one.method, one.path, partial(self._answer, one)) for one in self._endpoints),
             ("GET", "/v1/events", self._follow),
             ("GET", "/v1/openapi.json", self._document),
+            ("GET", "/verify", self._page),
             ("GET", "/metrics", self._metrics),
             ("GET", "/livez", self._alive),
             ("GET", "/readyz", self._ready),
         ]
+        if tcp is not None and tcp.witness is not None:
+            routes += tcp.witness.routes(self._bodies, self._spend)
         self.asgi = Starlette(
             routes=[Route(path, self._serve(answer), methods=[method]) for method, path, answer in routes],
             exception_handlers={HTTPException: _not_found, Exception: _fault},
@@ -140,11 +153,33 @@ class App:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(events.follow(size), media_type="text/event-stream", headers=headers)
 
+    async def _mirrored(self, request: Request) -> Response:
+        """A file of the ledger's mirror, which never changes."""
+        mirror, path = self.reader.mirror, request.scope["path"][1:]
+        data = mirror.at_hand(path)
+        if data is None:
+            self._spend(request, mirror.cost(path))
+            async with _a_place(self._places):
+                data = await mirror.file(path)
+        return Response(data, media_type=_OCTETS, headers=_FOR_EVER)
+
+    async def _checkpoint(self, _request: Request) -> Response:
+        """The mirror's newest checkpoint."""
+        return Response(await self.reader.mirror.checkpoint(), media_type=PLAIN_TEXT, headers=_FOR_A_MOMENT)
+
     async def _document(self, _request: Request) -> Response:
         if self._described is None:  # made once, in a thread: it is read from the sources
             make = asyncio.to_thread(lambda: in_json(document(self._endpoints)))
             self._described = asyncio.create_task(make)
         return Response(await asyncio.shield(self._described), media_type=JSON)
+
+    async def _page(self, request: Request) -> Response:
+        """The page that verifies in a browser; it asks nothing of this node."""
+        body = page_bytes()
+        headers = {**page_headers(), "ETag": f'"{sha256(body).hexdigest()[:32]}"'}
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="text/html", headers=headers)
 
     async def _metrics(self, _request: Request) -> Response:
         from tallystick.api.metrics import metrics  # noqa: PLC0415  # nobody else needs its library
@@ -165,7 +200,7 @@ class App:
             raise NotRunning("a file does not tell this, a running node does; start one with: tallystick run")
         return self._node
 
-    def _spend(self, request: Request, cost: int) -> None:
+    def _spend(self, request: Request, cost: float) -> None:
         if self._rates is not None:
             self._rates.spend(request, cost)
 
@@ -205,7 +240,11 @@ def _answered(request: Request, answer: msgspec.Struct) -> Response:
 
 
 def _problem(problem: Problem, given: Mapping[str, str] | None = None) -> Response:
-    headers = {**(given or {}), **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {})}
+    headers = {
+        "Cache-Control": "no-store",
+        **(given or {}),
+        **({"Retry-After": "1"} if isinstance(problem, Busy | NotYet) else {}),
+    }
     if isinstance(problem, TooManyRequests):
         headers["Retry-After"] = str(ceil(problem.wait_s))
     if isinstance(problem, TooLarge):

@@ -62,12 +62,10 @@ class Bodies:
         kind = endpoint.bodies.get(media_type)
         if kind is None:
             raise UnsupportedType(f"{media_type!r} is not understood here; send {' or '.join(endpoint.bodies)}")
+        data = await self.read_bytes(request, MAX_BODY_BYTES)
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body: Struct = _decoders[media_type](await self._read(request), type=kind)
+            body: Struct = _decoders[media_type](data, type=kind)
             return body
-        except TimeoutError:
-            raise BadRequest(f"the body was not there within {_BODY_SECONDS:.0f} s") from None
         except msgspec.ValidationError as error:
             raise BadRequest(_in_words(error, kind)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -75,17 +73,25 @@ class Bodies:
             told = f", from {where[0]} on" if where else ""
             raise BadRequest(f"the body is not well-formed {media_type}{told}") from None
 
-    async def _read(self, request: Request) -> bytes:
+    async def read_bytes(self, request: Request, most: int) -> bytes:
+        """The body as it came, of so many bytes at most. Raises `BadRequest`, `Busy`."""
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await self._read(request, most)
+        except TimeoutError:
+            raise BadRequest(f"the body was not there within {_BODY_SECONDS:.0f} s") from None
+
+    async def _read(self, request: Request, most: int) -> bytes:
         declared = request.headers.get("content-length", "0")
-        if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            raise TooLarge(f"a body of {declared} bytes, {MAX_BODY_BYTES} are allowed; send it in parts")
+        if declared.isascii() and declared.isdigit() and int(declared) > most:
+            raise TooLarge(f"a body of {declared} bytes, {most} are allowed; send it in parts")
         body = bytearray()
         try:
             async for part in request.stream():
                 body += part
                 self._held_bytes += len(part)
-                if len(body) > MAX_BODY_BYTES:
-                    raise TooLarge(f"a body of more than {MAX_BODY_BYTES} bytes; send it in parts")
+                if len(body) > most:
+                    raise TooLarge(f"a body of more than {most} bytes; send it in parts")
                 if self._held_bytes > _MOST_BODY_BYTES:
                     raise Busy("others are submitting as much as there is room for; submit again in a second")
             return bytes(body)

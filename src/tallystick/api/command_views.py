@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from tallystick.api.continuation_view import continuation_view
-from tallystick.api.governed_views import Organisation
+from tallystick.api.governed_views import Organisation, Validity
 from tallystick.api.views import Answer, Continuation, Problem, View, ViewNumber
 from tallystick.consensus import signing_guard
 from tallystick.host.data_folder import DataFolder
@@ -18,6 +18,16 @@ from tallystick.ledger.params import Params
 
 if TYPE_CHECKING:
     from tallystick.integrity.check import Report
+
+
+class MlDsaKey(Answer, frozen=True, kw_only=True):
+    """A key of ML-DSA-44."""
+
+    sha256: str
+    """Of the public key."""
+    public_key: str
+    """1,312 bytes."""
+    key_file: str
 
 
 class OwnKey(Answer, frozen=True, kw_only=True):
@@ -337,6 +347,13 @@ class ProofMade(View, frozen=True, kw_only=True):
     block_index: int
     """The last block of the log that was countersigned."""
     block_timestamp_ms: int
+    status_ms: int
+    """As of when its status is known, as holders of more than 2/3 of the stake say: a later revocation does not
+    show."""
+    validity: Validity | None
+    """As of then; `null`: it is no statement, and has none."""
+    is_content_gone: bool
+    """Whether the content that it covers is not in the proof, nor beside it: erased, or, from a mirror, not at hand."""
     was_there: bool
     """Whether it took the place of an earlier proof of the same certificate."""
 
@@ -357,6 +374,78 @@ class ProofsMade(Answer, frozen=True, kw_only=True):
     """Those of several that could not be made."""
 
 
+class PageShown(Answer, frozen=True, kw_only=True):
+    """The page that verifies in a browser."""
+
+    address: str
+    """To be opened: of the copy, if one was made."""
+    path: str
+    version: str
+    """Of the package, and how the SHA-256 of the page's script begins; the page says the same at its end."""
+
+
+class ProofStamped(View, frozen=True, kw_only=True):
+    """A proof with a time stamp beside it."""
+
+    proof: str
+    time_stamp: str
+    """The file of the token."""
+    not_later_ms: int
+    """The checkpoint and its signatures existed by then."""
+    authority: str
+    """The subject of the signer's certificate."""
+    known_as: str
+    """The user's own name for the authority."""
+    was_there: bool
+    """Whether the token lay beside it already."""
+
+
+class NotStamped(View, frozen=True):
+    """A proof that got no time stamp."""
+
+    proof: str
+    """Its file, or what was named."""
+    problem: Problem
+
+
+class Anchored(Answer, frozen=True, kw_only=True):
+    """What `anchor` did."""
+
+    requests: int
+    """So many tokens were asked for: proofs made together share one."""
+    stamped: list[ProofStamped]
+    failed: list[NotStamped]
+
+
+class ProofRenewed(View, frozen=True, kw_only=True):
+    """What became of a proof that was to be renewed."""
+
+    proof: str
+    certificate: str
+    state: str
+    """`renewed`; or it is as it was: `as_new`, there is none with a later status; `young`, it is not as old as was
+    asked for; `other_ledger`, it is of another."""
+    status_ms: int | None = None
+    """Its status is as of then; `null`: it is of another ledger, and was not verified."""
+    status_before_ms: int | None = None
+    """That of the proof that was there."""
+    block_index: int | None = None
+    """The last block of the log that was countersigned."""
+
+
+class ProofsRenewed(Answer, frozen=True, kw_only=True):
+    """What `renew` did."""
+
+    renewed: int
+    proofs: list[ProofRenewed]
+    failed: list[NotProved]
+    """They stay as they are."""
+    requests: int
+    """So many time stamps were asked for."""
+    stamped: list[ProofStamped]
+    not_stamped: list[NotStamped]
+
+
 class PolicyMade(Answer, frozen=True, kw_only=True):
     """A policy of C2SP for the members of an epoch."""
 
@@ -370,3 +459,41 @@ class PolicyMade(Answer, frozen=True, kw_only=True):
     needed: int
     """Any so many of them hold more than 2/3 of the stake."""
     warnings: list[str]
+
+
+class WitnessedLog(View, frozen=True):
+    """A log of others that a witness cosigns."""
+
+    origin: str
+    key: str
+    """As its operator gives it (C2SP signed-note)."""
+    size: int
+    """Of the latest checkpoint that was cosigned; 0: none was."""
+
+
+class WitnessShown(Answer, frozen=True, kw_only=True):
+    """A witness of others' logs."""
+
+    key: str
+    """What operators of logs take (C2SP signed-note, type 0x04)."""
+    logs: list[WitnessedLog]
+
+
+class Exported(Answer, frozen=True, kw_only=True):
+    """What `export` wrote into a mirror."""
+
+    folder: str
+    ledger_id: str
+    log_size: int
+    """Certificates in the mirror, by its checkpoint."""
+    log_root: str
+    certificates: int
+    """That are new in it."""
+    files: int
+    """That were written, by this run."""
+    size_bytes: int
+    """Of those."""
+    duration_ms: int
+    """For writing; checking a chain's file before that takes longer."""
+    checkpoints: int
+    """That were published: one, or with `--follow` as many as came."""

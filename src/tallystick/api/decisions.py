@@ -27,6 +27,10 @@ from tallystick.ledger.messages import Entry
 from tallystick.ledger.wallet import Wallet
 
 Hex64 = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}$(?!\n)", description="64 bytes in lower-case hex.")]
+HexMlDsaKey = Annotated[
+    str,
+    Meta(pattern=r"^[0-9a-f]{2624}$(?!\n)", description="A public key of ML-DSA-44: 1,312 bytes in lower-case hex."),
+]
 TitleText = Annotated[Title, Meta(description="A line of text of 1 to 64 characters.")]
 LabelText = Annotated[Label, Meta(description="A line of text of at most 64 characters.")]
 DomainText = Annotated[WebDomain, Meta(description="A web domain in lower case, as law.example.org.")]
@@ -211,7 +215,16 @@ class SetMemberRole(Part, frozen=True, tag_field="operation", tag="set_member_ro
     role: MemberRole
 
 
-AnyKeyOperation = AddIssuer | EndIssuer | RotateMemberKey | SetMemberRole
+class SetMlDsaKey(Part, frozen=True, tag_field="operation", tag="set_ml_dsa_key"):
+    """The ML-DSA-44 key by which the member cosigns at the ends of epochs, too."""
+
+    member: Hex32
+    """The organisation's member key."""
+    key: HexMlDsaKey | None
+    """`null`: none any more."""
+
+
+AnyKeyOperation = AddIssuer | EndIssuer | RotateMemberKey | SetMemberRole | SetMlDsaKey
 
 
 # ---- certificates -----------------------------------------------------------------------------------------------

@@ -53,7 +53,10 @@ def organisation_view(one: Organisation, state: State, keys: KeyBook) -> governe
     own = [(key, entry) for key, entry in state.directory.keys.items() if entry.organisation == one.id]
     own.sort(key=lambda pair: (pair[1].since, pair[0]))
     told = [_key_of_organisation(key, entry, state) for key, entry in own]
-    return governed_views.Organisation(**asdict(organisation_line(one, state, keys)), keys=told)
+    ml_dsa_key = state.directory.ml_dsa_key(one.member_key) if one.member_key is not None else None
+    return governed_views.Organisation(
+        **asdict(organisation_line(one, state, keys)), keys=told, ml_dsa_key=ml_dsa_key.hex() if ml_dsa_key else None
+    )
 
 
 def rotations_in(state: State, keys: KeyBook) -> list[governed_views.Rotation]:

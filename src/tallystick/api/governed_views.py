@@ -186,6 +186,8 @@ class Organisation(OrganisationLine, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     keys: list[KeyOfOrganisation]
+    ml_dsa_key: str | None
+    """The ML-DSA-44 key of its member key."""
 
 
 class Organisations(Answer, frozen=True, kw_only=True):

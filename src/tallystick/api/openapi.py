@@ -48,19 +48,27 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         kinds += [one.answer, *one.bodies.values()]
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     paths["/v1/events"] = {"get": _EVENTS}
-    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    modules = (views, view_base, governed_views, proving_views, questions, decisions)
-    sources = {name: found for module in modules for name, found in _classes_in(module).items()}
-    for name, schema in schemas.items():
-        kind = next(getattr(module, name) for module in modules if hasattr(module, name))
-        for field, text in _field_docs(kind, sources).items():
-            schema["properties"][field].setdefault("description", text)
+    schemas = schemas_of(kinds, (views, view_base, governed_views, proving_views, questions, decisions))
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tallystick", "version": version("tallystick"), "description": views.__doc__},
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def schemas_of(kinds: Sequence[type[Struct]], modules: Sequence[ModuleType]) -> dict[str, dict[str, Any]]:
+    """The JSON schemas of structs and of all that they hold, by name, with what their sources say of each field.
+
+    `modules` are those that define them, or have them from one that does.
+    """
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    sources = {name: found for module in modules for name, found in _classes_in(module).items()}
+    for name, schema in schemas.items():
+        kind = next(getattr(module, name) for module in modules if hasattr(module, name))
+        for field, text in _field_docs(kind, sources).items():
+            schema["properties"][field].setdefault("description", text)
+    return schemas
 
 
 def _operation(one: Endpoint) -> dict[str, Any]:

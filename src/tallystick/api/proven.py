@@ -7,8 +7,11 @@ from typing import Final
 from tallystick.api import proof_views as v
 from tallystick.api.certificate_view import text_in, validity_view
 from tallystick.api.continuation_view import continuation_view
+from tallystick.api.governed_views import Validity
 from tallystick.api.views import Key
-from tallystick.host.trust import Conflict, TrustedLedger
+from tallystick.host.trust import Conflict as KeptConflict
+from tallystick.host.trust import TrustedLedger
+from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.certificate import Payload, Statement
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
@@ -16,9 +19,9 @@ from tallystick.ledger.genesis import decode_genesis
 from tallystick.ledger.kinds import kind_of
 from tallystick.ledger.validity import ValidityState
 from tallystick.problems import ExitCode, Problem
-from tallystick.proof.bundle import Bundle
-from tallystick.proof.members import MemberChange
-from tallystick.proof.verify import Cosigner, Verdict
+from tallystick.proof.head import Cosigner
+from tallystick.proof.members import Conflict, MemberChange
+from tallystick.proof.verify import Verdict
 
 EXIT_CODES: Final[Mapping[Rule, ExitCode]] = {
     Rule.P1: ExitCode.NO_PROOF,
@@ -28,6 +31,7 @@ EXIT_CODES: Final[Mapping[Rule, ExitCode]] = {
     Rule.P11: ExitCode.OTHER_ISSUER,
     Rule.P12: ExitCode.NOT_VALID,
     Rule.P13: ExitCode.NOT_FRESH,
+    Rule.P16: ExitCode.OTHER_DOCUMENT,
 }
 """By the check that fails; any other: not proven."""
 
@@ -57,10 +61,33 @@ _ADVICE_FOR_LACKING: Final = (
     "ask whoever gave you the proof for FILE.payload, which belongs beside it; if its content was erased, nobody has it"
 )
 
+_ADVICE_FOR_TIME_STAMP: Final = (
+    "ask whoever gave you the file for its FILE.tsr, or for a proof that was time stamped earlier;"
+    " a bad one shows nothing: move it away to verify the proof without it"
+)
+
+
+CONFLICT_ADVICE: Final = (
+    "members of this ledger signed two histories, or their keys were stolen: show both to its members"
+)
+
 
 def exit_code_of(refused: Refused) -> ExitCode:
     """What `verify` ends with for this check."""
     return EXIT_CODES.get(refused.rule, ExitCode.NOT_PROVEN)
+
+
+def advice_of(failed: Refused, bundle: Bundle) -> str | None:
+    """What to do about a history that conflicts with another, or members beside the proof that do not lead to it.
+
+    `None`: what is told of that check in general. Members who are those of another proof are told by nothing else.
+    """
+    if isinstance(failed, Conflict):
+        return CONFLICT_ADVICE
+    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
+        return None
+    mixed = "if .members beside it was made for another proof, of this file, too"
+    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
 
 
 def failure_view(refused: Refused, advice: str | None = None, lacks_payload: bool = False) -> v.Failure:
@@ -69,6 +96,8 @@ def failure_view(refused: Refused, advice: str | None = None, lacks_payload: boo
         advice = _ADVICE_FOR_LACKING
     if isinstance(refused, NotProven) and refused.found == ValidityState.NOT_YET.value:
         advice = "it became final later than the time asked for: name a later one with --at"
+    if refused.rule is Rule.P14:
+        advice = _ADVICE_FOR_TIME_STAMP
     expected, found = (refused.expected, refused.found) if isinstance(refused, NotProven) else (None, None)
     return v.Failure(
         rule=refused.rule.name,
@@ -94,6 +123,7 @@ def unreadable_view(path: Path, problem: Problem) -> v.FileVerdict:
         online=None,
         claims=None,
         proven=None,
+        time_stamp=None,
         failure=v.Failure(
             rule=None,
             step="reading the file",
@@ -137,8 +167,6 @@ def proven_view(
         organisation.title if organisation else None,
         (entry.label or None) if entry else None,
     )
-    validity, status_ms = verdict.validity, 1000 * verdict.status_s
-    as_of_ms = verdict.header.timestamp_ms
     return v.Proven(
         ledger_id=verdict.genesis.ledger_id.hex(),
         ledger=verdict.genesis.name,
@@ -159,19 +187,32 @@ def proven_view(
         block=verdict.block.index,
         block_ms=verdict.block.timestamp_ms,
         final_ms=1000 * verdict.final_s + 999,
-        status_ms=status_ms,
+        status_ms=1000 * verdict.status_s,
         checkpoint_block=verdict.header.index,
         cosigners=[_cosigner_view(one) for one in verdict.cosigners],
         cosigned_stake=sum(one.stake for one in verdict.cosigners),
         total_stake=verdict.total_stake,
+        ml_dsa=v.MlDsa(
+            [key.hex() for key in verdict.ml_dsa.signed],
+            verdict.ml_dsa_stake,
+            [key.hex() for key in verdict.ml_dsa.unchecked],
+        ),
         changes=[_change_view(one) for one in verdict.changes],
-        validity=validity_view(validity, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if validity else None,
+        validity=validity_as_proven(verdict, at_ms),
         is_older=verdict.is_older,
     )
 
 
-def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, Conflict]]) -> v.TrustedLedger:
-    """A trusted ledger."""
+def validity_as_proven(verdict: Verdict, at_ms: int | None = None) -> Validity | None:
+    """Whether a statement is valid at a time, or as of its status; `None`: it is none."""
+    found, as_of_ms = verdict.validity, verdict.header.timestamp_ms
+    return validity_view(found, as_of_ms if at_ms is None else at_ms, as_of_ms, None) if found else None
+
+
+def trusted_view(
+    one: TrustedLedger, conflicts: Sequence[tuple[Path, KeptConflict]], checkpoints: Sequence[Path]
+) -> v.TrustedLedger:
+    """A trusted ledger, and what is kept of other histories: of proofs, and of audits."""
     newest = one.newest
     return v.TrustedLedger(
         name=one.name,
@@ -184,6 +225,7 @@ def trusted_view(one: TrustedLedger, conflicts: Sequence[tuple[Path, Conflict]])
         newest_ms=newest.timestamp_ms if newest else None,
         verified_blocks=[anchor.index for anchor in one.anchors],
         conflicts=[v.Conflict(str(path), conflict.seen_ms, conflict.reason) for path, conflict in conflicts],
+        conflicting_checkpoints=list(map(str, checkpoints)),
     )
 
 

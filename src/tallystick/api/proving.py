@@ -13,7 +13,8 @@ from tallystick.ledger.checkpoint import MAX_LOG_LINES
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import Action, FreshCheckpointAsked
 from tallystick.problems import NotRunning, NotThere, NotYet
-from tallystick.storage.proving import ProofFiles, Prover, signed_note, status_s
+from tallystick.storage.making import ProofFiles
+from tallystick.storage.proving import Prover, signed_note, status_s
 from tallystick.storage.store import Store
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _AT_ONCE: Final = 32
 """So many proofs are made before others have their turn."""
 _MOST_ANSWER_CHARACTERS: Final = 16 * 1024 * 1024
 _SOON: Final = "members countersign within seconds, if more than 2/3 of the stake is there; ask again then"
+_AT_AN_END: Final = (
+    "ask again when the next epoch has ended, of a node with tallystick[pq]; or leave out --ml-dsa, ml_dsa"
+)
 _KEPT: Final = (
     "; what was countersigned before the start its file still proves: stop it, and `tallystick prove --chain`"
 )
@@ -39,6 +43,10 @@ IsEnough = Callable[[Countersigned | None], bool]
 
 class Checkpoints(Protocol):
     """Where countersigned checkpoints come from."""
+
+    @property
+    def epoch_end(self) -> Countersigned | None:
+        """The newest of an epoch's end that members cosigned by ML-DSA-44, too, if there is one."""
 
     @property
     def newest(self) -> Countersigned | None:
@@ -55,6 +63,8 @@ class KeptCheckpoint(NamedTuple):
     """The one that a file has."""
 
     newest: Countersigned | None
+    epoch_end: None = None
+    """What members cosigned by ML-DSA-44 is not kept."""
 
     async def wait(self, _is_enough: IsEnough, _wait_ms: int) -> None:
         """Nothing comes."""
@@ -77,6 +87,11 @@ class LiveCheckpoints:
     def newest(self) -> Countersigned | None:
         """As the node knows it."""
         return self._runner.node.checkpoint
+
+    @property
+    def epoch_end(self) -> Countersigned | None:
+        """Likewise."""
+        return self._runner.node.epoch_checkpoint
 
     async def wait(self, is_enough: IsEnough, wait_ms: int) -> None:
         """Look whenever the node did something."""
@@ -102,7 +117,7 @@ class Proofs:
     def __init__(self, reader: "LedgerReader", store: Store, read: "Thread", checkpoints: Checkpoints) -> None:
         """On the thread that reads."""
         self._reader, self._read, self._genesis, self._checkpoints = reader, read, store.genesis, checkpoints
-        self._prover = Prover(store)
+        self.prover = Prover(store)
 
     async def newest(self, covered: int = 0, *, fresh: bool = False, wait_ms: int = 0) -> Countersigned:
         """The newest checkpoint, if it covers so much of the log; where it does not, one is asked for.
@@ -147,11 +162,21 @@ class Proofs:
             delta_ms = min(at.state.params.delta_ms, _MOST_DELTA_MS)
             await self._checkpoints.wait(lambda one: one is not None and one.is_complete, delta_ms)
 
-    async def one(self, at: LogPlace, since: int, *, fresh: bool, wait_ms: int) -> views.ProofAnswer:
-        """One proof."""
-        checkpoint = await self.newest(at.log_index + 1, fresh=fresh, wait_ms=wait_ms)
+    async def one(self, at: LogPlace, since: int, *, fresh: bool, wait_ms: int, ml_dsa: bool) -> views.ProofAnswer:
+        """One proof; `ml_dsa`: at the newest epoch's end that members cosigned by ML-DSA-44, too."""
+        covered = at.log_index + 1
+        checkpoint = self._epoch_end(covered) if ml_dsa else await self.newest(covered, fresh=fresh, wait_ms=wait_ms)
         (made,) = await self._read(self._made, [at], checkpoint, since)
         return views.ProofAnswer(proof=made)
+
+    def _epoch_end(self, covered: int) -> Countersigned:
+        at = self._checkpoints.epoch_end
+        if at is not None and at.state.log.size >= covered:
+            return at
+        if isinstance(self._checkpoints, KeptCheckpoint):
+            raise NotThere("a file keeps nothing that members cosigned by ML-DSA-44; ask a running node")
+        which = f"covers {at.state.log.size} certificates of the log" if at is not None else "is not known here"
+        raise NotYet(f"the newest end of an epoch that members cosigned by ML-DSA-44 {which}: {_AT_AN_END}")
 
     async def many(self, asked: q.ProofsAsked) -> views.Proofs:
         """Proofs at one checkpoint, of what it covers."""
@@ -179,11 +204,11 @@ class Proofs:
         return views.Proofs(proofs=proofs, left_out=[*left_out, *more])
 
     def _made(self, places: Sequence[LogPlace], checkpoint: Countersigned, since: int) -> list[views.Proof]:
-        return [self._view(at, self._prover.prove(at.place, at.log_index, checkpoint, since)) for at in places]
+        return [self._view(at, self.prover.prove(at.place, at.log_index, checkpoint, since)) for at in places]
 
     def _view(self, at: LogPlace, made: ProofFiles) -> views.Proof:
         members, payload = (one.hex() if one is not None else None for one in (made.members, made.payload))
-        certificate_id = self._prover.certificate(at.place).id.hex()
+        certificate_id = self.prover.certificate(at.place).id.hex()
         return views.Proof(id=certificate_id, proof=made.proof, members=members, payload=payload)
 
     async def checkpoint(self, *, fresh: bool, wait_ms: int) -> views.Checkpoint:

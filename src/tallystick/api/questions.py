@@ -50,6 +50,13 @@ Fresh = Annotated[
     bool,
     Meta(description="Have members countersign anew if the newest checkpoint's status is older than a minute."),
 ]
+MlDsa = Annotated[
+    bool,
+    Meta(
+        description="At the newest end of an epoch that members cosigned by ML-DSA-44, too: its status is older, and "
+        "nobody is waited for."
+    ),
+]
 AsEncoded = Annotated[bool, Meta(description="Also as it is encoded, for a program that verifies it.")]
 Kind = Annotated[
     str,

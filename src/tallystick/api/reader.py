@@ -27,6 +27,7 @@ from tallystick.api.governance import (
 )
 from tallystick.api.key_book import KeyBook
 from tallystick.api.log_place import LogPlace
+from tallystick.api.mirror import Mirror
 from tallystick.api.proving import Checkpoints, Proofs
 from tallystick.api.validities import validity_of
 from tallystick.ledger.block import Block, genesis_block
@@ -85,6 +86,7 @@ class LedgerReader:
         self.decisions: Decisions = store.decision_tables
         self.to_erase = Erasures(self, store)
         self._proofs = Proofs(self, store, read, checkpoints)
+        self.mirror = Mirror(chain.certificate_index, store, read, self._proofs)
 
     @property
     def state(self) -> State:
@@ -163,10 +165,15 @@ class LedgerReader:
         return await self._read(self._validity_answer, self._found(id), self.state, at_ms)
 
     async def proof(
-        self, id: q.IdBeginning, since: q.Since = 0, fresh: q.Fresh = False, wait_ms: q.WaitForCheckpointMs = 0
+        self,
+        id: q.IdBeginning,
+        since: q.Since = 0,
+        fresh: q.Fresh = False,
+        wait_ms: q.WaitForCheckpointMs = 0,
+        ml_dsa: q.MlDsa = False,
     ) -> proving_views.ProofAnswer:
         """The proof of a certificate; as a text, unless JSON or MessagePack is asked for."""
-        return await self._proofs.one(self._found(id), since, fresh=fresh, wait_ms=wait_ms)
+        return await self._proofs.one(self._found(id), since, fresh=fresh, wait_ms=wait_ms, ml_dsa=ml_dsa)
 
     async def proofs(self, body: q.ProofsAsked) -> proving_views.Proofs:
         """Proofs of many certificates at once, all at one checkpoint."""

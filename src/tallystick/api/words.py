@@ -6,6 +6,7 @@ from tallystick.ledger import certificate as core
 from tallystick.ledger import changes
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.changes import AnyChange, AnyKeyOperation, Effect, Reason, Role
+from tallystick.ledger.encoding import digest
 
 _MOST_NAMED = 3
 SHORT_ID: Final = 16
@@ -90,6 +91,9 @@ def _operation_in_words(operation: AnyKeyOperation) -> str:
             return f"rotates the member key of {organisation} to {_short(after)}{_compromised(since)}"
         case changes.SetMemberRole(role=role):
             return "has its member key certify" if role == Role.MEMBER else "has its member key vote and not certify"
+        case changes.SetMlDsaKey(member=member, key=key):
+            told = f"registers the ML-DSA-44 key {_short(digest(key))}" if key is not None else "ends the ML-DSA-44 key"
+            return f"{told} of the member key {_short(member)}"
 
 
 def reason_in_words(reason: int) -> str:
@@ -101,5 +105,5 @@ def _compromised(since: int | None) -> str:
     return f", compromised from log index {since:,} on" if since is not None else ""
 
 
-def _short(digest: bytes) -> str:
-    return f"{digest.hex()[:12]}…"
+def _short(key: bytes) -> str:
+    return f"{key.hex()[:12]}…"

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tallystick.cli.output import error_boundary, print_line, show_fault, speak_json
-from tallystick.problems import VERDICTS, ExitCode, NodeExit
+from tallystick.problems import AUDITED, VERDICTS, ExitCode, NodeExit
 
 _TRY: Final = "Try it out"
 _FOUND: Final = "Found and join a ledger"
@@ -32,8 +32,12 @@ _COMMANDS: Final = {
     "certify": ("cli.certify", _USE),
     "verify": ("cli.verify", _USE),
     "prove": ("cli.prove", _USE),
+    "renew": ("cli.renew", _USE),
+    "anchor": ("cli.anchor", _USE),
     "policy": ("cli.policy", _USE),
+    "page": ("cli.page", _USE),
     "trust": ("cli.trust", _USE),
+    "audit": ("cli.audit", _USE),
     "revoke": ("cli.issuers", _USE),
     "supersede": ("cli.issuers", _USE),
     "member": ("cli.members", _DECIDE),
@@ -46,9 +50,11 @@ _COMMANDS: Final = {
     "guard": ("cli.guard", _KEEP),
     "check": ("cli.checking", _KEEP),
     "backup": ("cli.operating", _KEEP),
+    "export": ("cli.export", _KEEP),
     "unban": ("cli.operating", _KEEP),
     "erase": ("cli.erasing", _KEEP),
     "names": ("cli.operating", _KEEP),
+    "witness": ("cli.witness", _KEEP),
     "config": ("cli.operating", _KEEP),
 }
 """The module of each, with a function or a group of further commands of its name, and the panel that lists it."""
@@ -102,7 +108,8 @@ def _exit_codes(name: str) -> Iterable[ExitCode | NodeExit]:
     """What the command can end with."""
     if name == "run":
         return NodeExit
-    return ExitCode if name == "verify" else [one for one in ExitCode if one not in VERDICTS]
+    own = {"verify": VERDICTS, "audit": AUDITED}.get(name, ())
+    return [one for one in ExitCode if one in own or one not in (*VERDICTS, *AUDITED)]
 
 
 def _as_command(function: Callable[..., None], name: str) -> Any:

@@ -19,9 +19,11 @@ from tallystick.cli.words import how_to_verify, many, seconds
 from tallystick.client import drafts
 from tallystick.client.batches import SIGNED, Certification, Result, ResultFile, Results
 from tallystick.client.blocking import Client
+from tallystick.client.pdf_files import as_it_was
 from tallystick.client.proof_files import PROOF
-from tallystick.client.proof_writing import without_proofs, write_proofs
+from tallystick.client.proof_writing import attach_proofs, without_proofs, write_proofs
 from tallystick.problems import ExitCode, NotInTime, Problem
+from tallystick.storage.described_files import describe_file
 
 _MOST_PROOF_SECONDS: Final = 30.0
 """So long at most for members to countersign what is final."""
@@ -57,6 +59,7 @@ def certify(
         Path | None,
         option("Write them all there.", "FOLDER", show_default="beside each file; x.proofs for --batch x.csv"),
     ] = None,
+    attach: Annotated[bool, flag("--attach", "Attach the proof to the PDF that it is of, instead.")] = False,
     data: Data = None,
     url: Annotated[str | None, option("A node's URL, instead of a folder; needs --key.")] = None,
     passphrase_file: PassphraseFile = None,
@@ -75,14 +78,23 @@ def certify(
     command again goes on where it stopped, and certifies nothing twice. Without a result file, only files that this
     key has certified already are not certified again; a --subject is, every time.
 
+    With --attach, a PDF carries its proof, as an attachment that viewers list: nothing stands beside it. Certified is
+    the PDF as it was before; any other change of it afterwards is found. One that is signed or locked, or no PDF, and
+    nothing is sent: its proof can stand beside it.
+
     Examples:
       tallystick certify report.pdf data.csv --note 'final version'
       tallystick certify --recursive results --results results.csv
       tallystick certify --subject 'Ada Lovelace: BSc, 2026' --note '{"grade": 1.0}' --media-type application/json
       tallystick certify --batch diplomas.csv
+      tallystick certify diplomas/*.pdf --attach
     """
     named = [*(files or ()), *(recursive or ())]
     _check_usage(named, subject, note, media_type, batch)
+    if attach and (proofs_to is not None or not (proof and wait)):
+        raise typer.BadParameter("--attach puts proofs into the PDF files: without --proofs-to, --no-proof, --no-wait")
+    if attach and (name is not None or (batch is None and not named)):
+        raise typer.BadParameter("--attach is for PDF files: name them")
     if proofs_to is not None and not (proof and wait):
         raise typer.BadParameter("--proofs-to is for proofs, which are made of what is final: without --no-wait")
     if (name is None) == (options.STANDARD_INPUT in named):
@@ -90,12 +102,14 @@ def certify(
     if url is not None and key is None:
         raise typer.BadParameter("--url needs --key: only its own user may have a node sign")
     begun_s = time.monotonic()
+    describe = as_it_was if attach else describe_file
     if batch is not None:
-        certified = drafts.read_batch(batch)
+        certified = drafts.read_batch(batch, describe)
+        _check_all_files(certified, attach)
         results = results or batch.with_suffix(".results.csv")
-        proofs_to = proofs_to or batch.with_suffix(".proofs")
+        proofs_to = proofs_to or (None if attach else batch.with_suffix(".proofs"))
     elif named:
-        certified = drafts.about_files(_files(files or (), recursive or (), results), subject, note)
+        certified = drafts.about_files(_files(files or (), recursive or (), results), subject, note, describe)
         certified += [drafts.about_stream(name, sys.stdin.buffer, subject, note)] if name is not None else []
     else:
         certified = [drafts.in_words(subject or "", note, media_type)]
@@ -107,7 +121,7 @@ def certify(
         run.prepare(certified, again=again, public_subject=public_subject)
         problem = _send(run, wait, timeout)
         if proof and wait:
-            problem = _prove(client, run, proofs_to, timeout) or problem
+            problem = _prove(client, run, proofs_to, attach, timeout) or problem
     found = run.results
     give(Results(results=found, problem=problem_view(problem) if problem else None))
     _tell(found, seconds(round(1000 * (time.monotonic() - begun_s))))
@@ -143,6 +157,12 @@ def _check_usage(named: Sequence[Path], subject: str | None, note: str, media_ty
         raise typer.BadParameter("--media-type is the note's when there is no file")
 
 
+def _check_all_files(certified: Sequence[drafts.Draft], attach: bool) -> None:
+    wrong = [f"line {one.line}: no file is named, and --attach is for PDF files" for one in certified if not one.file]
+    if attach and wrong:
+        raise drafts.CannotCertify(wrong)
+
+
 def _files(files: Sequence[Path], folders: Sequence[Path], results: Path | None) -> list[Path]:
     """All files that were named; the result file is none of them."""
     paths = [one for one in files if one != options.STANDARD_INPUT]
@@ -172,15 +192,20 @@ def _send(run: Certification, wait: bool, timeout_s: float | None) -> Problem | 
     return None
 
 
-def _prove(client: Client, run: Certification, to: Path | None, timeout_s: float | None) -> Problem | None:
-    """Write the proofs of what is final, and return what ended that before its time."""
-    final = len({one.outcome.id for one in run.results if one.outcome.state == "final"})
+def _prove(
+    client: Client, run: Certification, to: Path | None, attach: bool, timeout_s: float | None
+) -> Problem | None:
+    """Write or attach the proofs of what is final, and return what ended that before its time."""
+    final = len({one.file if attach else one.outcome.id for one in run.results if one.outcome.state == "final"})
     wait_s = _MOST_PROOF_SECONDS if timeout_s is None else min(timeout_s, _MOST_PROOF_SECONDS)
     written, failed = dict[str, Path](), list[Problem]()
     ended: Problem | None = None
     try:
         with counting("Proving", final) as on_written:
-            for one, made in write_proofs(client, run.results, to, wait_s):
+            proofs = (
+                attach_proofs(client, run.results, wait_s) if attach else write_proofs(client, run.results, to, wait_s)
+            )
+            for one, made in proofs:
                 if isinstance(made, Problem):
                     failed.append(made)
                     continue
@@ -191,7 +216,7 @@ def _prove(client: Client, run: Certification, to: Path | None, timeout_s: float
     except KeyboardInterrupt:
         ended = fail("stopped; the same command again makes the proofs that are missing", ExitCode.STOPPED)
     try:
-        run.proven(written)
+        run.attached(written) if attach else run.proven(written)
     except Problem as problem:
         ended = ended or problem
     if ended is not None or failed:
@@ -242,7 +267,7 @@ def _tell_one(one: Result) -> None:
     say(marked(mark, Path(one.file).name if one.file else one.subject or "(no subject)", f" {became}"))
     say(field("certificate", outcome.id))
     if one.proof:
-        say(field("proof", one.proof))
+        say(field("proof", "attached to it" if one.proof == one.file else one.proof))
 
 
 def _tell_next(results: Sequence[Result], wait: bool, kept: Path | None, ledger_id: str, status: str) -> None:
@@ -262,5 +287,5 @@ def _named(one: Result) -> str:
     assert one.proof is not None, "it has a proof"
     if one.file is None or not Path(one.file).exists():
         return shlex.quote(one.proof)
-    beside = "" if one.proof == one.file + PROOF else f" --proof {shlex.quote(one.proof)}"
+    beside = "" if one.proof in (one.file, one.file + PROOF) else f" --proof {shlex.quote(one.proof)}"
     return f"{shlex.quote(one.file)}{beside}"

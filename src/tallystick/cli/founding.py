@@ -39,6 +39,7 @@ from tallystick.host.founding import DEFAULT_STAKE, Member
 from tallystick.host.invite import read_invite
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.changes import sign_admission
+from tallystick.ledger.encoding import digest
 from tallystick.ledger.params import MAX_UNBONDING_EPOCHS, Params
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import BadRequest
@@ -76,6 +77,32 @@ def new_key(data: Data = None, passphrase_file: PassphraseFile = None, no_passph
     print_line(public_key)
     hint(f"This is your public key; the secret one is in {folder.key_path}. The founder of a ledger admits you with")
     hint(f"  tallystick new NAME --member YOU={public_key}")
+
+
+@key.command("ml-dsa")
+def new_ml_dsa_key(
+    data: Data = None, passphrase_file: PassphraseFile = None, no_passphrase: NoPassphrase = False
+) -> None:
+    """Make a key of ML-DSA-44 beside the node's key, in the file key.ml-dsa: it signs the ends of epochs, too.
+
+    It is meant to withstand quantum computers. Let it have the same passphrase, as the node opens both when it starts.
+    Register it on the ledger then. It takes the extra: pip install 'tallystick[pq]'.
+
+    Example: tallystick key ml-dsa --data ./node
+    """
+    from tallystick.host.ml_dsa import MlDsaWallet, create_ml_dsa_file  # noqa: PLC0415  # an extra
+
+    folder = options.node_folder(data)
+    path = folder.ml_dsa_path
+    folder.public_key()  # beside a key there is another, and nowhere else
+    MlDsaWallet(bytes(32))  # or there is no library for it: that is said before a passphrase is asked for
+    passphrase = options.find_passphrase(passphrase_file, no_passphrase, str(path), is_new=True)
+    strength = "moderate" if passphrase else "minimal"
+    public_key = create_ml_dsa_file(path, passphrase, strength).public_key
+    give(views.MlDsaKey(sha256=digest(public_key).hex(), public_key=public_key.hex(), key_file=str(path)))
+    say(marked("✓", str(path), f" holds a key of ML-DSA-44, SHA-256 {digest(public_key).hex()[:16]}…"))
+    where = f" --data {folder.quoted}" if data else ""
+    hint(f"Register it, and start the node again: tallystick member ml-dsa{where}")
 
 
 @key.command("show")

@@ -29,6 +29,7 @@ from tallystick.cli.output import Columns, Text, confirm, give, hint, is_json, m
 from tallystick.cli.words import utc
 from tallystick.client.blocking import Client
 from tallystick.ledger.changes import MAX_STAKES_A_MOTION
+from tallystick.ledger.encoding import digest
 from tallystick.ledger.fields import MAX_TOKENS, Title, WebDomain
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import Problem
@@ -36,7 +37,8 @@ from tallystick.problems import Problem
 member = group(
     """The organisations of a ledger, and motions on who joins, who leaves, and who votes with how much.
 
-    All but list and certifies make a motion: it takes effect when members with more than 2/3 of the stake approve.
+    All but list, certifies and ml-dsa make a motion: it takes effect when members with more than 2/3 of the stake
+    approve.
 
     Example: tallystick member list
     """
@@ -278,6 +280,15 @@ def organisation_key(
         move(client, d.SetOrganisationKey(one.id, one.organisation_key, *after), days, data, question=question, yes=yes)
 
 
+def _own(client: Client, wallet: Wallet | None) -> governed_views.OrganisationLine:
+    """The organisation whose member key or organisation key signs. Raises `Problem`."""
+    own = wallet.public_key.hex() if wallet else client.status().node.key
+    found = [line for line in organisations(client) if own in (line.organisation_key, line.member_key)]
+    if not found:
+        raise Problem(f"the key {own[:16]}… is no organisation's member key or organisation key")
+    return found[0]
+
+
 @member.command()
 def certifies(
     value: Annotated[Literal["on", "off"], argument("VALUE", "Whether it does: on or off.")],
@@ -298,16 +309,52 @@ def certifies(
     wallet = wallet_in(key, passphrase_file, no_passphrase)
     role: d.MemberRole = "member" if value == "on" else "voter"
     with open_node(data, wallet=wallet) as client:
-        own = wallet.public_key.hex() if wallet else client.status().node.key
-        found = [line for line in organisations(client) if own in (line.organisation_key, line.member_key)]
-        if not found:
-            raise Problem(f"the key {own[:16]}… is no organisation's member key or organisation key")
-        one, member_key = found[0], found[0].member_key or ""
+        one = _own(client, wallet)
+        member_key = one.member_key or ""
         if role in [held.role for held in client.organisation(one.id).keys if held.key == member_key]:
             raise Problem(f"that is so already of the member key of {one.title}; nothing was changed")
         outcome = decide(client, client.change_keys(d.SetMemberRole(member_key, role), timeout_s=0))
     does = "certifies" if value == "on" else "certifies no more, and votes"
     say(marked("✓", f"{member_key[:16]}…", f" of {one.title} {does}: block {outcome.block_index or 0:,}"))
+
+
+@member.command("ml-dsa")
+def register_ml_dsa(
+    *,
+    end: Annotated[bool, flag("--end", "It has none any more.")] = False,
+    key: Annotated[
+        Path | None, option("Sign with the organisation key in this file.", "FILE", show_default="the node's own")
+    ] = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: NoPassphrase = False,
+) -> None:
+    """Register the key of ML-DSA-44 in the node's folder on the ledger, in the place of one before.
+
+    It is made by tallystick key ml-dsa. The node cosigns the ends of epochs by it, too, once it was started with it.
+    It needs no motion, and holds at once, for the member key that the organisation has now. Where an organisation key
+    is set, that has to sign (--key).
+
+    Examples:
+      tallystick member ml-dsa
+      tallystick member ml-dsa --end
+    """
+    from tallystick.host.ml_dsa import ml_dsa_public_key  # noqa: PLC0415  # few commands need it
+
+    folder = node_folder(data)
+    if not end and not folder.ml_dsa_path.exists():
+        raise Problem(f"there is no {folder.ml_dsa_path}; make it with: tallystick key ml-dsa --data {folder.quoted}")
+    public_key = None if end else ml_dsa_public_key(folder.ml_dsa_path).hex()
+    wallet = wallet_in(key, passphrase_file, no_passphrase)
+    with open_node(data, wallet=wallet) as client:
+        one = _own(client, wallet)
+        member_key = one.member_key or ""
+        if client.organisation(one.id).ml_dsa_key == public_key:
+            raise Problem(f"that is so already of the member key of {one.title}; nothing was changed")
+        outcome = decide(client, client.change_keys(d.SetMlDsaKey(member_key, public_key), timeout_s=0))
+    sha256 = digest(bytes.fromhex(public_key or "")).hex()
+    has = f"has the ML-DSA-44 key {sha256[:16]}…" if public_key else "has no ML-DSA-44 key now"
+    say(marked("✓", f"{member_key[:16]}…", f" of {one.title} {has}: block {outcome.block_index or 0:,}"))
 
 
 @member.command("stop-rotation")

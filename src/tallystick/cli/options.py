@@ -17,10 +17,12 @@ from tallystick.storage.store import Store
 
 if TYPE_CHECKING:  # not every command needs its libraries
     from tallystick.client.blocking import Client
+    from tallystick.host.ml_dsa import MlDsaWallet
     from tallystick.host.trust import TrustStore
 
 DATA_VARIABLE: Final = "TALLYSTICK_DATA"
 TRUST_VARIABLE: Final = "TALLYSTICK_TRUST"
+TSA_VARIABLE: Final = "TALLYSTICK_TSA"
 PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105  a name, no secret
 STANDARD_INPUT: Final = Path("-")
 
@@ -54,6 +56,15 @@ Data = Annotated[
 Trust = Annotated[
     Path | None,
     option("Where the ledgers that you trust are kept.", "FOLDER", envvar=TRUST_VARIABLE, show_default=_TRUST_DEFAULT),
+]
+Tsa = Annotated[
+    str | None,
+    option(
+        "The time stamping authority that is asked (RFC 3161, over HTTP).",
+        "URL",
+        envvar=TSA_VARIABLE,
+        show_default="none",
+    ),
 ]
 ChainFile = Annotated[Path | None, option(_CHAIN_HELP, "FILE", "--chain", show_default=_CHAIN_DEFAULT)]
 Yes = Annotated[bool, flag("--yes", "Do not ask: what follows is known.")]
@@ -163,6 +174,22 @@ def open_key(path: Path, file: Path | None, none: bool) -> Wallet:
     is_told = none or file is not None or os.environ.get(PASSPHRASE_VARIABLE)
     bare = None if is_told else open_bare_key(path)
     return bare or open_key_file(path, find_passphrase(file, none, str(path)))
+
+
+def open_ml_dsa_key(path: Path, file: Path | None, none: bool) -> "MlDsaWallet | None":
+    """The key of ML-DSA-44 in a file; `None`, with a warning, where this machine has no library for it.
+
+    Raises as `open_key` does.
+    """
+    from tallystick.host.ml_dsa import has_ml_dsa, open_ml_dsa_file  # noqa: PLC0415  # few commands need it
+
+    if not has_ml_dsa():
+        warn(f"{path} is not used: there is no library for ML-DSA-44 here; install tallystick[pq]")
+        return None
+    if not (none or file is not None or os.environ.get(PASSPHRASE_VARIABLE)):
+        with suppress(Refused):
+            return open_ml_dsa_file(path, "")
+    return open_ml_dsa_file(path, find_passphrase(file, none, str(path)))
 
 
 def wallet_in(key: Path | None, passphrase_file: Path | None, no_passphrase: bool) -> Wallet | None:

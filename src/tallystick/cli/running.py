@@ -1,7 +1,8 @@
 """`tallystick run`: this node, in the foreground, until it is told to stop."""
 
+import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
@@ -9,16 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
 import typer
 from msgspec.structs import replace
 
-from tallystick.cli.options import Data, NoPassphrase, PassphraseFile, flag, node_folder, open_key, option
+from tallystick.cli.options import (
+    Data,
+    NoPassphrase,
+    PassphraseFile,
+    flag,
+    node_folder,
+    open_key,
+    open_ml_dsa_key,
+    option,
+)
 from tallystick.cli.output import fail
 from tallystick.host.addresses import split_address
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.wallet import Wallet
-from tallystick.problems import DamagedStore, ExitCode, Problem
+from tallystick.problems import DamagedStore, ExitCode, KeyFileError, Problem
 
 if TYPE_CHECKING:
     from tallystick.api.app import TcpDoor
+    from tallystick.api.witnessing import WitnessDoor
+    from tallystick.host.ml_dsa import MlDsaWallet
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 _FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
@@ -59,7 +71,8 @@ def run(
     """Run the node of a folder, in the foreground, until Ctrl-C or SIGTERM.
 
     Its log goes to standard error. Other commands (certify, status, show, …) talk to it through a socket in its folder
-    that only you can open. While the ledger begins ahead of this machine's clock, it waits, and says so.
+    that only you can open. Where there is a witness (tallystick witness), the door of --api answers others' logs, too.
+    While the ledger begins ahead of this machine's clock, it waits, and says so.
 
     Example: tallystick run --data ./node --passphrase-file ./passphrase
     """
@@ -79,7 +92,25 @@ def run(
         tls = Tls(tls_cert, tls_key) if tls_cert and tls_key else None
         tcp = TcpDoor(*split_address(api), tuple(api_host or ()), tls, api_proxy, api_search)
     wallet = open_key(folder.key_path, passphrase_file, no_passphrase)
-    run_here(folder, settings, wallet, tcp, log_json=log_json, log_level=log_level)
+    has_ml_dsa_key = folder.ml_dsa_path.exists()
+    ml_dsa = open_ml_dsa_key(folder.ml_dsa_path, passphrase_file, no_passphrase) if has_ml_dsa_key else None
+    with ExitStack() as stack:
+        if tcp is not None and folder.witness_path.exists():
+            witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
+            tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet, stack))
+        run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, log_json=log_json, log_level=log_level)
+
+
+def _witness(folder: DataFolder, wallet: Wallet, stack: ExitStack) -> "WitnessDoor":
+    """The witness in the folder, by its own key, until the stack is left. Raises `Problem`."""
+    from tallystick.api.witnessing import WitnessDoor  # noqa: PLC0415
+    from tallystick.host.witness import Witness  # noqa: PLC0415  # few nodes have one
+
+    witness = stack.enter_context(closing(Witness(folder.witness_path)))
+    if wallet.public_key != witness.public_key or wallet.public_key == folder.public_key():
+        other = f"{folder.witness_key_path} is not the key of {folder.witness_path}"
+        raise KeyFileError(f"{other}; restore the key's file from a copy, or make a witness of another name")
+    return WitnessDoor(witness, wallet)
 
 
 @_ends_as_a_node()
@@ -89,6 +120,7 @@ def run_here(
     wallet: Wallet,
     tcp: "TcpDoor | None" = None,
     *,
+    ml_dsa: "MlDsaWallet | None" = None,
     log_json: bool = False,
     log_level: LogLevel = "info",
 ) -> NoReturn:
@@ -98,4 +130,4 @@ def run_here(
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
     start_logging(log_level, log_json)
-    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp)))
+    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp), ml_dsa))

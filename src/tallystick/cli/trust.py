@@ -1,27 +1,41 @@
 """`tallystick trust`: the ledgers whose proofs count for this user."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
-from tallystick.api.proof_views import TrustChanged, TrustedLedger, TrustedLedgers, TrustRemoved
+from tallystick.api.proof_views import (
+    AuthorityCertificate,
+    AuthorityTrusted,
+    TrustChanged,
+    TrustedAuthority,
+    TrustedLedger,
+    TrustedLedgers,
+    TrustRemoved,
+)
 from tallystick.api.proven import trusted_view
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, Trust, Yes, argument, group, node_folder, option, trust_store
 from tallystick.cli.output import confirm, field, give, hint, marked, say, say_fields, say_heading, say_table, warn
 from tallystick.cli.words import many, utc
 from tallystick.client.proof_files import PROOF, is_proof, read_proof
+from tallystick.client.time_stamps import NamedCertificate, certificates_in, is_available
 from tallystick.client.verdicts import own_node
 from tallystick.host import trust as kept
+from tallystick.host.authorities import MAX_PEM_BYTES, Authorities
 from tallystick.host.clock import now_ms
+from tallystick.host.own_files import TrustError
+from tallystick.host.seen_logs import SeenLogs
 from tallystick.host.text import is_hex_digest
-from tallystick.host.trust import TrustStore, named_ledger
+from tallystick.host.trust import SAFE_NAME, TrustStore, is_safe_name, named_ledger
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.params import MAX_GENESIS_BYTES
 from tallystick.problems import BadRequest, UnreadableFile
+from tallystick.storage.described_files import read_bounded
 
 trust = group(
-    """The ledgers that you trust: proofs of others are not verified.
+    """The ledgers that you trust: proofs of others are not verified. And the authorities whose time stamps count.
 
     Get a ledger's id from one of its members, on another way than with a proof: whoever hands you a file may have
     founded the ledger in it, under any name.
@@ -57,6 +71,8 @@ def add(
     """
     store, named = trust_store(trust), _named(what)
     called = named_ledger(named.ledger_id, named.genesis, name)
+    if called in Authorities(store.path).names():
+        raise TrustError(f"a time stamping authority is called {called}; choose another local name with --name")
     if not is_hex_digest(what.lower()):
         if named.genesis is not None:
             say_fields({"claims to be": named.genesis.name, "ledger id": named.ledger_id.hex(), "as": named.how})
@@ -68,8 +84,38 @@ def add(
     if name is not None and added.name != name:
         warn(f"it was trusted before, as {added.name}, and still is; to rename it, remove it first")
     say(marked("✓", added.name, f" is trusted: {added.ledger_id.hex()}"))
-    if found := store.conflicts(added.ledger_id):
-        warn(f"{many(len(found), 'other history')} of it was seen before; tallystick trust show {added.name}")
+    if count := _conflicts(_view(store, added)):
+        warn(f"{many(count, 'conflict')} with other histories of it seen before; tallystick trust show {added.name}")
+
+
+@trust.command("add-tsa")
+def add_tsa(
+    file: Annotated[Path, argument("FILE.pem", "The authority's root, and what else of its chain it does not send.")],
+    *,
+    name: Annotated[str | None, option("What to call it here.", "NAME", show_default="the file's name")] = None,
+    yes: Yes = False,
+    trust: Trust = None,
+) -> None:
+    """Trust a time stamping authority (RFC 3161), by its root certificate in PEM: its time stamps beside proofs count.
+
+    Get the root from the authority, and compare its fingerprint with what the authority publishes. A token says nothing
+    about whom to trust: whoever hands you a file may have made both.
+
+    Example: tallystick trust add-tsa freetsa-root.pem --name freetsa
+    """
+    store, pem = trust_store(trust), _read_pem(file)
+    called = name if name is not None else file.stem.lower()
+    if not is_safe_name(called):
+        raise BadRequest(f"{called!r} is no local name: {SAFE_NAME}; choose one with --name")
+    if any(one.name == called for one in store.read_all().ledgers):
+        raise TrustError(f"a ledger that you trust is called {called}; choose another local name with --name")
+    view = _authority(store, called, certificates_in(pem))
+    for one in view.certificates:
+        say_fields(_certificate_fields(one))
+    confirm(f"Trust time stamps under {many(sum(one.is_root for one in view.certificates), 'root')}?", is_said=yes)
+    Authorities(store.path).add(called, pem)
+    give(AuthorityTrusted(authority=view))
+    say(marked("✓", called, " is trusted for time stamps"))
 
 
 @trust.command("list")
@@ -86,6 +132,7 @@ def list_(trust: Trust = None, data: Data = None) -> None:
         ledgers=lines,
         damaged=[str(one) for one in found.damaged],
         own_ledger=own.hex() if own else None,
+        authorities=[_kept_authority(store, name) for name in Authorities(store.path).names()],
     )
     give(told)
     for path in told.damaged:
@@ -97,10 +144,12 @@ def list_(trust: Trust = None, data: Data = None) -> None:
             "Ledger id": lambda one: f"{one.ledger_id[:SHORT_ID]}…",
             "Calls itself": lambda one: one.title or "",
             "Newest block": _newest,
-            "": lambda one: f"! {many(len(one.conflicts), 'conflict')}" if one.conflicts else "",
+            "": lambda one: f"! {many(_conflicts(one), 'conflict')}" if _conflicts(one) else "",
         },
         left_out=("Calls itself",),
     )
+    if told.authorities:
+        say(f"For time stamps: {', '.join(one.name for one in told.authorities)}")
     if told.own_ledger is not None:
         say(f"The ledger of your own node is trusted, too: {told.own_ledger}")
     elif not lines:
@@ -112,11 +161,14 @@ def show(
     name: Annotated[str, argument("NAME", "What it is called here, or its id (16 digits or more).")],
     trust: Trust = None,
 ) -> None:
-    """Show what is known of a trusted ledger.
+    """Show what is known of a trusted ledger, or of a time stamping authority.
 
     Example: tallystick trust show universities
     """
     store = trust_store(trust)
+    if name in Authorities(store.path).names():
+        _show_authority(_kept_authority(store, name))
+        return
     one = store.get(store.id_of(name))
     assert one is not None, "its file is there"
     view = _view(store, one)
@@ -135,6 +187,8 @@ def show(
     )
     for conflict in view.conflicts:
         say(field("!", f"{utc(conflict.seen_ms)}: another history: {conflict.reason}; {conflict.folder}", "bold red"))
+    for path in view.conflicting_checkpoints:
+        say(field("!", f"an audit kept two checkpoints of its log that conflict: tallystick verify {path}", "bold red"))
 
 
 @trust.command()
@@ -146,13 +200,21 @@ def remove(
 ) -> None:
     """Trust a ledger no more, and forget which of its blocks were verified. Evidence of other histories stays.
 
+    Or trust a time stamping authority no more.
+
     Example: tallystick trust remove universities
     """
     store = trust_store(trust)
+    if name in Authorities(store.path).names():
+        confirm(f"Trust time stamps of {name} no more?", is_said=yes)
+        Authorities(store.path).remove(name)
+        give(TrustRemoved(ledger_id=None, authority=name))
+        say(marked("✓", name, " is trusted for time stamps no more"))
+        return
     ledger_id = store.id_of(name)
     confirm(f"Trust {name} no more, and forget what was verified of it?", is_said=yes)
     store.remove(ledger_id)
-    give(TrustRemoved(ledger_id=ledger_id.hex()))
+    give(TrustRemoved(ledger_id=ledger_id.hex(), authority=None))
     say(marked("✓", name, f" is trusted no more: {ledger_id.hex()}"))
 
 
@@ -180,6 +242,44 @@ def _named(what: str) -> _Named:
     return _Named(genesis.ledger_id, genesis, _how("genesis", path))
 
 
+def _read_pem(path: Path) -> bytes:
+    """What is in a file of certificates. Raises `UnreadableFile`, `BadRequest`."""
+    pem = read_bounded(path, MAX_PEM_BYTES)
+    if pem is None:
+        raise UnreadableFile(f"there is no file {path}; name one with the authority's root certificate in PEM")
+    if len(pem) > MAX_PEM_BYTES:
+        raise BadRequest(f"{path} has more than {MAX_PEM_BYTES:,} bytes; name the certificates of one authority")
+    return pem
+
+
+def _kept_authority(store: TrustStore, name: str) -> TrustedAuthority:
+    """One that is trusted; without the library for it, its name and file. Raises `Problem`."""
+    pem = Authorities(store.path).get(name)
+    return _authority(store, name, certificates_in(pem) if is_available() else [])
+
+
+def _authority(store: TrustStore, name: str, certificates: Iterable[NamedCertificate]) -> TrustedAuthority:
+    return TrustedAuthority(
+        name=name,
+        file=str(Authorities(store.path).path / f"{name}.pem"),
+        certificates=[AuthorityCertificate(**one._asdict()) for one in certificates],
+    )
+
+
+def _show_authority(one: TrustedAuthority) -> None:
+    give(AuthorityTrusted(authority=one))
+    say_heading(one.name, "a time stamping authority")
+    for certificate in one.certificates:
+        say_fields(_certificate_fields(certificate))
+    say_fields({"file": one.file})
+    if not one.certificates:
+        hint("To read its certificates, and to verify time stamps, install tallystick[tsa].")
+
+
+def _certificate_fields(one: AuthorityCertificate) -> dict[str, str]:
+    return {"root" if one.is_root else "further": one.subject, "SHA-256": one.sha256, "valid until": utc(one.ends_ms)}
+
+
 def _how(what: str, path: Path) -> str:
     """What was named, as text: bytes of a file's name that are none are written out, which makes it longer."""
     name = path.name.encode("utf-8", "backslashreplace").decode()
@@ -187,7 +287,11 @@ def _how(what: str, path: Path) -> str:
 
 
 def _view(store: TrustStore, one: kept.TrustedLedger) -> TrustedLedger:
-    return trusted_view(one, store.conflicts(one.ledger_id))
+    return trusted_view(one, store.conflicts(one.ledger_id), SeenLogs(store.path).conflicts(one.ledger_id))
+
+
+def _conflicts(one: TrustedLedger) -> int:
+    return len(one.conflicts) + len(one.conflicting_checkpoints)
 
 
 def _newest(one: TrustedLedger) -> str:

@@ -15,17 +15,21 @@ from tallystick.api.proven import unreadable_view
 from tallystick.cli.options import STANDARD_INPUT, Data, Trust, argument, node_folder, option, trust_store
 from tallystick.cli.output import MOST_LINES, give, hint, say, say_table, warn
 from tallystick.cli.show import moment_ms
-from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_verdict
+from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_conflict, tell_verdict
 from tallystick.cli.words import many
+from tallystick.client.conflicts import CONFLICT, judge_conflict
 from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
 from tallystick.client.verdicts import Question, Verifier, own_node
 from tallystick.host.clock import now_ms
+from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.ledger.bundle import Bundle
+from tallystick.ledger.tlog_conflict import MAX_CONFLICT_BYTES
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
 from tallystick.problems import ExitCode, Problem, UnreadableFile
-from tallystick.proof.bundle import Bundle
+from tallystick.storage.described_files import read_bounded
 
 if TYPE_CHECKING:
-    from tallystick.client.blocking import Client
+    from tallystick.client.proof_sources import ProofSource
 
 _MOST_EXPLAINED: Final = 3
 """Of so many files all is told, of more a line each."""
@@ -58,7 +62,12 @@ def verify(
         int | None, option("How old its status may be: 30d, 12h.", "SPAN", parser=span_ms, show_default="any age")
     ] = None,
     policy: Annotated[Path | None, option("Signatures that have to be there, too (C2SP tlog-policy).", "FILE")] = None,
-    online: Annotated[str | None, option("Ask this node for a newer proof, and verify that.", "URL")] = None,
+    online: Annotated[
+        str | None, option("Verify a newer proof, from this node or mirror.", "URL|DIR", show_default="offline")
+    ] = None,
+    signed_before: Annotated[
+        int | None, option("Does a time stamp show that its signatures are older?", "TIME", parser=moment_ms)
+    ] = None,
     trust: Trust = None,
     data: Data = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")] = False,
@@ -69,14 +78,27 @@ def verify(
     --ledger with the whole id, or by --policy. Without that it is said what the proof claims, and that is not verified.
     Of a ledger named by its whole id alone nothing is kept: another history of it is found only within one command.
 
+    A PDF may carry its proof (certify --attach). The document is then the PDF as it was before, and verified only if
+    nothing but the proof was added to it.
+
     Four times are told, and never mixed: what the issuer claims, the time of the block, until when it was final at the
     latest, and as of when its status is known. A revocation after that does not show: --fresh demands a status that is
-    not older, and --online has a node make a newer proof, which is verified under the same trust.
+    not older, and --online verifies a newer proof under the same trust: one that a node makes, or that is made here
+    from a mirror, which may be a folder (tallystick export).
 
     --issuer takes an organisation's whole id, title or domain, or a key (16 digits or more); nothing that only looks
     like it. Where there are organisations, a key in none of them, or one that had ended, counts only if it is named so.
 
+    A token of a time stamping authority, FILE.tsr beside the proof, counts under the authorities that you trust:
+    tallystick trust add-tsa. --signed-before demands one that shows that the log and its signatures existed before:
+    of a proof whose kind of signature was broken since. Its members have to be known without a vote in it: from the
+    genesis, from a trust folder of before, or by --policy with witnesses. The issuer counts as a key then, named in
+    full with --issuer: whose it was rests on votes, unless the proof's block is one that the trust folder has.
+
     Several files end with the code of all that fail, or with 1 if they fail for different reasons.
+
+    FILE.tlog-conflict, which tallystick audit wrote, holds two checkpoints of one log that cannot both be true. It is
+    judged alone: whether they conflict, and who signed both. Code 0 says that it is so.
 
     Examples:
       tallystick verify report.pdf
@@ -86,7 +108,13 @@ def verify(
     """
     if proof is not None and len(files) > 1:
         raise typer.BadParameter("--proof is the proof of one FILE")
-    asked = Question(now_ms(), ledger, issuer, at, fresh, _read_policy(policy) if policy else None, online)
+    if any(one.name.endswith(CONFLICT) for one in files):
+        _verify_conflict(files, trust, ledger, policy, quiet=quiet)
+        return
+    if signed_before is not None and online is not None:
+        raise typer.BadParameter("--signed-before asks of the proof at hand, --online of a newer one")
+    policy_read = read_policy(policy) if policy else None
+    asked = Question(now_ms(), ledger, issuer, at, fresh, policy_read, online, signed_before)
     with ExitStack() as stack:
         fetch = _Asking(online, stack) if online is not None else None
         verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)
@@ -107,28 +135,46 @@ def verify(
 
 
 class _Asking:
-    """Asks a node for newer proofs; one that cannot be asked is not asked again."""
+    """Has newer proofs made, at a node or from a mirror; one that cannot be opened is not tried again."""
 
-    def __init__(self, url: str, stack: ExitStack) -> None:
-        self._url, self._stack = url, stack
-        self._client: Client | Problem | None = None
+    def __init__(self, where: str, stack: ExitStack) -> None:
+        self._where, self._stack = where, stack
+        self._source: ProofSource | Problem | None = None
 
     def __call__(self, bundle: Bundle) -> RawProof:
-        """A newer proof of the same certificate, as the node tells it. Raises `Problem`."""
-        if self._client is None:
-            self._client = self._opened()
-        if isinstance(self._client, Problem):
-            raise self._client
-        made = self._client.prove(bundle.extra.certificate.id.hex(), fresh=True)
+        """A newer proof of the same certificate, as it is told. Raises `Problem`."""
+        if self._source is None:
+            self._source = self._opened()
+        if isinstance(self._source, Problem):
+            raise self._source
+        made = self._source.prove(bundle.extra.certificate.id.hex(), bundle)
         return RawProof(made.proof.encode(), made.members, made.payload)
 
-    def _opened(self) -> "Client | Problem":
-        from tallystick.client.blocking import Client  # noqa: PLC0415  # who verifies offline needs none of it
+    def _opened(self) -> "ProofSource | Problem":
+        from tallystick.client.proof_sources import open_online  # noqa: PLC0415  # who verifies offline needs none of it
 
         try:
-            return self._stack.enter_context(Client(self._url))
+            return open_online(self._where, self._stack)
         except Problem as problem:
             return problem
+
+
+def _verify_conflict(
+    files: list[Path], trust: Path | None, ledger: str | None, policy: Path | None, quiet: bool
+) -> None:
+    """Judge the one file of two checkpoints. Raises `typer.Exit` with what fails."""
+    if len(files) > 1:
+        raise typer.BadParameter(f"a file of two checkpoints ({CONFLICT}) is judged alone")
+    path = files[0]
+    data = read_bounded(path, MAX_CONFLICT_BYTES)
+    if data is None:
+        raise UnreadableFile(f"there is no file {path}; name a file that tallystick audit wrote")
+    told = judge_conflict(path, data, trust_store(trust), ledger, read_policy(policy) if policy is not None else None)
+    give(told)
+    if not quiet:
+        tell_conflict(told)
+    if not told.trusted:
+        raise typer.Exit(ExitCode.NOT_TRUSTED)
 
 
 def _verdict(verifier: Verifier, path: Path, proof: Path | None, is_alone: bool) -> FileVerdict:
@@ -148,10 +194,11 @@ def _find(path: Path, proof: Path | None) -> Found:
     return find_proof(path, proof)
 
 
-def _read_policy(path: Path) -> Policy:
+def read_policy(path: Path) -> Policy:
+    """The policy in a file. Raises `UnreadableFile`, `Refused` (P1)."""
     try:
         with path.open("rb") as file:
-            return parse_policy(file.read(MAX_POLICY_BYTES + 1))
+            return parse_policy(file.read(MAX_POLICY_BYTES + 1), ml_dsa_verifier())
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}; name the file of a policy") from None
 

@@ -6,6 +6,7 @@ from tallystick.api import proof_views as v
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.output import Text, field, marked, say, say_fields
 from tallystick.cli.words import continued, lasting, many, names_of, utc, validity, whole
+from tallystick.client.proof_files import PROOF
 from tallystick.ledger.file_statement import LACKING
 from tallystick.problems import ExitCode
 
@@ -109,10 +110,14 @@ def _reason(one: v.FileVerdict, now_ms: int) -> str:
     """Why not, times in words."""
     assert one.failure is not None, "it is not verified"
     proven, reason = one.proven, one.failure.reason
+    if one.failure.rule == "P14" and one.failure.expected is not None and one.failure.found is not None:
+        before_ms = int(one.failure.expected.removeprefix("before "))
+        asked = f"asked for are signatures of before {utc(before_ms)}"
+        return f"the time stamp shows no more than: not later than {utc(int(one.failure.found))}; {asked}"
     if proven is None or one.failure.rule not in ("P12", "P13"):
         return reason
-    if one.failure.rule == "P12" and proven.validity is not None:
-        return f"it is {validity(proven.validity)}"
+    if one.failure.rule == "P12":
+        return f"it is {validity(proven.validity)}" if proven.validity is not None else "it was not final by then"
     if (expected := one.failure.expected) is None:
         return reason
     asked_ms = int("".join(filter(str.isdigit, expected)))
@@ -144,17 +149,45 @@ def _tell_proven(one: v.FileVerdict, proven: v.Proven, now_ms: int) -> None:
             "block time": f"{utc(proven.block_ms)}, of block {proven.block:,}: more than 2/3 of the stake voted for it",
             "final": f"not later than {utc(proven.final_ms)}, as holders of more than 1/3 of the stake say",
             "status": f"as of {_aged(proven.status_ms, now_ms)}: a later revocation would not show",
+            "time stamped": _stamped(one.time_stamp),
             "validity": validity(proven.validity) if proven.validity else "a certificate of this kind has no status",
             "countersigned": f" {_cosigned(proven)}",
+            "ML-DSA": _ml_dsa(proven),
             "members": _changes(proven),
             "ledger": f"{proven.ledger} {proven.ledger_id}, {_trusted(proven)}",
             "certificate": f"{proven.certificate}, number {proven.log_index:,} of the log",
-            "proof": f"a newer one, from {one.online}" if one.online else one.proof or "",
+            "proof": f"a newer one, from {one.online}" if one.online else _proof(one),
         }
     )
 
 
+def _proof(one: v.FileVerdict) -> str:
+    path = one.proof or ""
+    if not one.is_attached:
+        return path
+    is_earlier = path.endswith(PROOF)
+    told = f"{path}, an earlier one than the one attached to the PDF" if is_earlier else "attached to the PDF"
+    return f"{told}, and nothing else was added to it"
+
+
+def _stamped(stamp: v.TimeStamp | None) -> str:
+    """What the token beside the proof shows of its checkpoint; no time of one that is not trusted."""
+    if stamp is None:
+        return ""
+    if stamp.not_later_ms is not None:
+        by = f"by {stamp.authority}, which you trust as {stamp.known_as}"
+        return f"checkpoint and signatures: not later than {utc(stamp.not_later_ms)}, {by}"
+    told = f"a time stamp token lies beside it; {stamp.reason}"
+    if stamp.state == "not_trusted":
+        claimed = f" (it says that it is of {stamp.authority})" if stamp.authority else ""
+        return f"{told}: tallystick trust add-tsa{claimed}"
+    return f"{told}: tallystick anchor asks for one" if stamp.state == "other_note" else told
+
+
 def _compared(one: v.FileVerdict, proven: v.Proven) -> str:
+    if one.is_attached:
+        before = "the PDF as it was before the proof was attached"
+        return f"{before}: its first {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if one.sha256 is not None:
         return f"these very bytes: {one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
     if proven.document is None:
@@ -201,6 +234,18 @@ def _cosigned(proven: v.Proven) -> str:
     return f"by {many(len(proven.cosigners), 'member')} with {stake}: {names_of(who, most=16)}"
 
 
+def _ml_dsa(proven: v.Proven) -> str:
+    """Who signed in a way that is meant to withstand quantum computers, and what that is of."""
+    signed, unchecked = proven.ml_dsa.members, proven.ml_dsa.unchecked
+    if unchecked:
+        return f"signatures of {many(len(unchecked), 'member')}: not checked here; install tallystick[pq]"
+    if not signed:
+        return ""
+    stake = f"{proven.ml_dsa.stake:,} of {proven.total_stake:,} tokens at stake"
+    covers = "which covers the log only, not members and status"
+    return f"also signed with ML-DSA-44 by {many(len(signed), 'member')} with {stake}, {covers}"
+
+
 def _changes(proven: v.Proven) -> str:
     """Which changes of members were followed; the oldest of many are counted."""
     if not proven.changes:
@@ -224,10 +269,17 @@ def _tell_claims(one: v.FileVerdict, claims: v.Claims) -> None:
             "content": _content(claims),
             "document": f"{about.name}, {about.size_bytes:,} bytes, SHA-256 {about.sha256}" if about else "",
             "claimed": utc(claims.claimed_ms),
-            "at hand": f"{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}" if one.sha256 is not None else "",
+            "at hand": _at_hand(one),
             "certificate": claims.certificate,
         }
     )
+
+
+def _at_hand(one: v.FileVerdict) -> str:
+    if one.sha256 is None:
+        return ""
+    which = "the first " if one.is_attached else ""
+    return f"{which}{one.size_bytes or 0:,} bytes, SHA-256 {one.sha256}"
 
 
 def _aged(time_ms: int, now_ms: int) -> str:
@@ -238,3 +290,22 @@ def _days(age_ms: int) -> str:
     if age_ms < 0:
         return "ahead of this machine's clock"
     return f"{many(age_ms // _DAY_MS, 'day')} ago" if age_ms >= _DAY_MS else f"{lasting(age_ms)} ago"
+
+
+def tell_conflict(told: v.ConflictVerdict) -> None:
+    """What two checkpoints of one log show, and about whom."""
+    say(marked("✓" if told.trusted else "!", told.origin, " has two histories: not both checkpoints can be true"))
+    smaller, larger = told.sizes
+    say(field("first", f"{many(smaller, 'entry')}, root {told.roots[0]}"))
+    say(field("second", f"{many(larger, 'entry')}, root {told.roots[1]}"))
+    if told.other_root is not None:
+        say(field("", f"of which the first {smaller:,} have the root {told.other_root}"))
+    for key in told.signers:
+        say(field("signed both", key))
+    if told.stake is not None and told.total_stake:
+        share = f"{told.stake:,} of {told.total_stake:,} staked, of those who voted in epoch {told.epoch}"
+        is_proof = 3 * told.stake > told.total_stake
+        meaning = "more than 1/3: at least so many broke the rules" if is_proof else "no more than 1/3"
+        say(field("with", f"{share}; {meaning}"))
+    if not told.trusted:
+        say("Whose keys these are is not known here: trust the ledger and verify a proof of it, or name a --policy.")

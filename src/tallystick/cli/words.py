@@ -109,7 +109,8 @@ def ago(now_ms: int, time_ms: int) -> str:
 
 def many(count: int, what: str) -> str:
     """The count and the noun, in the plural unless there is one."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    plural = f"{what.removesuffix('y')}ies" if what.endswith("try") else f"{what}s"
+    return f"{count:,} {what if count == 1 else plural}"
 
 
 def how_to_verify(named: str, ledger_id: str) -> str:

@@ -49,7 +49,7 @@ class Result(views.View, frozen=True, kw_only=True):
     sha256: str | None
     """Of the file."""
     proof: str | None
-    """The file of its proof; `null`: there is none yet."""
+    """The file of its proof, or that carries it; `null`: there is none yet."""
     was_certified: bool
     """Before this run."""
     outcome: views.Outcome
@@ -175,6 +175,8 @@ class Certification:
         self._outcomes: dict[str, views.Outcome] = {}
         self._was_certified: set[str] = set()
         self._proofs: dict[str, str] = {}
+        self._attached: set[str] = set()
+        """Files that carry their proofs."""
         self._said_trouble = False
         self._quiet_since_s = time.monotonic()
 
@@ -187,7 +189,7 @@ class Certification:
                 subject=draft.subject,
                 file=draft.file,
                 sha256=draft.described.sha256.hex() if draft.described else None,
-                proof=self._proofs.get(one),
+                proof=draft.file if draft.file in self._attached else self._proofs.get(one),
                 was_certified=one in self._was_certified,
                 outcome=self._outcomes[one],
             )
@@ -250,6 +252,11 @@ class Certification:
     def proven(self, proofs: Mapping[str, Path]) -> None:
         """Note where the proofs are, by certificate. Raises `Problem`."""
         self._proofs |= {one: str(path) for one, path in proofs.items()}
+        self._keep()
+
+    def attached(self, files: Iterable[str]) -> None:
+        """Note which files carry their proofs. Raises `Problem`."""
+        self._attached |= set(files)
         self._keep()
 
     # ---- sending ------------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ class Client:
     prove = _blocking(AsyncClient.prove)
     proofs = _blocking(AsyncClient.proofs)
     checkpoint = _blocking(AsyncClient.checkpoint)
+    mirrored = _blocking(AsyncClient.mirrored)
     statements_of = _blocking(AsyncClient.statements_of)
     stake = _blocking(AsyncClient.stake)
     invite = _blocking(AsyncClient.invite)

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from tallystick.api import proving_views, views
 from tallystick.api import questions as q
 from tallystick.client.checks import check_certificate
-from tallystick.client.doors import AnswerProblem, Request, ask, open_door, problem_in, segment
+from tallystick.client.doors import AnswerProblem, Request, ask, ask_bytes, open_door, problem_in, segment
 from tallystick.client.drafts import about_file
 from tallystick.client.governing import Governing
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import usual_folder
 from tallystick.host.text import is_hex_digest
+from tallystick.ledger.bundle import read_bundle
 from tallystick.ledger.certificate import SALT_BYTES, Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused
@@ -28,9 +29,8 @@ from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.messages import Entry, entry_codec
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import DamagedStore, NotYet, Problem
-from tallystick.proof.bundle import read_bundle
 from tallystick.storage.described_files import describe_file
-from tallystick.storage.proving import ProofFiles
+from tallystick.storage.making import ProofFiles
 
 BATCH: Final = 1_024
 _MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -260,14 +260,22 @@ class AsyncClient(Governing):
     # ---- proving ------------------------------------------------------------------------------------------------
 
     async def prove(
-        self, certificate_id: str, *, since: int = 0, fresh: bool = False, timeout_s: float = 60.0
+        self,
+        certificate_id: str,
+        *,
+        since: int = 0,
+        fresh: bool = False,
+        ml_dsa: bool = False,
+        timeout_s: float = 60.0,
     ) -> ProofFiles:
         """The proof of a certificate, which needs no node, for whoever knows the members of epoch `since`.
 
         Waits for a checkpoint that covers it. `fresh`: has members countersign anew what is older than a minute.
+        `ml_dsa`: at the newest end of an epoch that members cosigned by ML-DSA-44, too, and without waiting.
         Raises `AnswerProblem`.
         """
         asked = {"since": since, "fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
+        asked |= {"ml_dsa": "true"} if ml_dsa else {}
         path = f"/v1/certificates/{segment(certificate_id.lower())}/proof"
         told = await self._get_slowly(proving_views.ProofAnswer, path, timeout_s, **asked)
         return self._checked(told.proof, certificate_id.lower())
@@ -305,6 +313,10 @@ class AsyncClient(Governing):
         """The newest checkpoint that members countersigned; its `note` is the signed note. Raises `AnswerProblem`."""
         asked = {"fresh": str(fresh).lower(), "wait_ms": _wait_ms(timeout_s)}
         return await self._get_slowly(proving_views.Checkpoint, "/v1/checkpoint", timeout_s, **asked)
+
+    async def mirrored(self, path: str) -> bytes:
+        """A file of the ledger's mirror (docs/mirrors.md), as it is told. Raises `AnswerProblem`."""
+        return await ask_bytes(self._http, Request(f"/{path}"))
 
     def _checked(self, told: proving_views.Proof, certificate_id: str) -> ProofFiles:
         """What was told, if it is a proof of this certificate. What it proves is for its verifier to see."""

@@ -5,6 +5,7 @@ import random
 import re
 import shlex
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ _ATTEMPTS: Final = 5
 _FIRST_PAUSE_S: Final = 0.1
 _MOST_WAIT_S: Final = 10
 _PATIENCE_S: Final = 30.0
+_MOST_ANSWER_S: Final = 300.0
+_MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _BUSY: Final = (429, 503)
+_NOT_PACKED: Final = {"Accept-Encoding": "identity"}
+"""What is compressed has no bound before it is opened."""
 
 V = TypeVar("V")
 
@@ -57,12 +62,13 @@ async def open_door(
         app = await stack.enter_async_context(open_file(path, on_block))
         transport = httpx.ASGITransport(app.asgi)
     else:
-        transport = httpx.AsyncHTTPTransport(uds=_socket_address(path), verify=False)  # no TLS: 50 ms less
+        transport = httpx.AsyncHTTPTransport(uds=socket_address(path), verify=False)  # no TLS: 50 ms less
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client), is_file
 
 
-def _socket_address(path: Path) -> str:
+def socket_address(path: Path) -> str:
+    """The socket of the node in a folder, where one answers. Raises `NotRunning`, `Problem`."""
     if not path.exists() and path.name != API_SOCKET:
         raise Problem(f"there is no {path}; name a node's folder, its socket, a URL or the file of a chain")
     path = path / API_SOCKET if path.is_dir() else path
@@ -95,29 +101,85 @@ class Request:
 
 
 async def ask(http: httpx.AsyncClient, asked: Request, kind: type[V]) -> V:
-    """One answer. What fails on the way, or finds the node busy, is asked again, later each time.
+    """One answer. Raises as `ask_bytes` does, and `DamagedStore` for what is no answer."""
+    response = await _asked(http, asked)
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError:
+        told = f"the answer to {response.url.path} is not known here"
+        raise DamagedStore(f"{told}; is the node of another version?") from None
 
-    Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for what is no answer.
+
+async def ask_bytes(http: httpx.AsyncClient, asked: Request) -> bytes:
+    """What is answered. What fails on the way, or finds the node busy, is asked again, later each time.
+
+    Raises `NotRunning`, `NotInTime`, `AnswerProblem`, `DamagedStore` for a problem that is none.
     """
+    return (await _asked(http, asked)).content
+
+
+async def _asked(http: httpx.AsyncClient, asked: Request) -> httpx.Response:
     request = _built(http, asked)
     for attempt in range(1, _ATTEMPTS + 1):
         wait_s = 0
         try:
-            response = await http.send(request)
-        except httpx.TimeoutException:
+            response = await _sent(http, request, asked.wait_s)
+        except (httpx.TimeoutException, TimeoutError):
             raise NotInTime("the node did not answer in time; look at its log") from None
         except httpx.HTTPError as error:
             if attempt == _ATTEMPTS or not asked.is_repeatable:
-                raise NotRunning(
-                    f"the node at {http.base_url} cannot be asked: {str(error) or type(error).__name__}"
-                ) from None
+                raise NotRunning(f"the node at {http.base_url} cannot be asked: {said_of(error)}") from None
         else:
             is_busy = response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
             if attempt == _ATTEMPTS or not is_busy:
-                return _decoded(response, kind)
+                if response.status_code != httpx.codes.OK:
+                    raise problem_in(response)
+                return response
             wait_s = _told_to_wait_s(response)
         await asyncio.sleep(wait_s + _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  no secret
     raise AssertionError("the last attempt returns or raises")
+
+
+async def _sent(http: httpx.AsyncClient, request: httpx.Request, wait_s: float) -> httpx.Response:
+    """The answer, bounded in size and in time: who answers need not be a node. Raises `DamagedStore`."""
+    data = bytearray()
+    async with asyncio.timeout(_MOST_ANSWER_S + wait_s):
+        response = await http.send(request, stream=True)
+        try:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise DamagedStore(f"what is at {request.url.host} answers compressed, though it was asked not to")
+            async for piece in response.aiter_bytes():
+                data += piece
+                if len(data) > _MOST_ANSWER_BYTES:
+                    raise DamagedStore(f"what is at {request.url.host} is no node: its answer does not end")
+        finally:
+            await response.aclose()
+    return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(data), request=request)
+
+
+def _plain(headers: httpx.Headers) -> list[tuple[str, str]]:
+    """Those that say nothing of how the body was sent."""
+    sent = ("content-length", "transfer-encoding")
+    return [(name, value) for name, value in headers.multi_items() if name not in sent]
+
+
+def said_of(error: httpx.HTTPError) -> str:
+    """What hinders a connection, in plain words: libraries say it by numbers and names of their own."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, ssl.SSLError):
+            return "its certificate (TLS) is not one that counts here, or it speaks no TLS"
+        if isinstance(below, socket.gaierror):
+            return "no machine of this name is known"
+        below = below.__cause__ or below.__context__
+    match error:
+        case httpx.ConnectError():
+            return "nobody answers there"
+        case httpx.TimeoutException():
+            return "it did not answer in time"
+        case httpx.NetworkError() | httpx.RemoteProtocolError():
+            return "the connection broke off"
+    return "it does not speak HTTP as it should"
 
 
 def _told_to_wait_s(response: httpx.Response) -> int:
@@ -135,7 +197,7 @@ def _built(http: httpx.AsyncClient, asked: Request) -> httpx.Request:
             asked.path,
             params={name: value for name, value in asked.query.items() if value is not None},
             content=encode(asked.body) if asked.body is not None else None,
-            headers={"Accept": JSON, **({"Content-Type": media_type} if asked.body is not None else {})},
+            headers={"Accept": JSON, **_NOT_PACKED, **({"Content-Type": media_type} if asked.body is not None else {})},
             timeout=httpx.Timeout(_PATIENCE_S + asked.wait_s),
         )
     except UnicodeEncodeError as error:
@@ -150,16 +212,6 @@ def problem_in(response: httpx.Response) -> NotRunning | AnswerProblem:
     except msgspec.MsgspecError:
         reason = f"it answered {response.status_code} in a form that is not known here"
         raise DamagedStore(f"what is at {response.url.host} is no node of this version: {reason}") from None
-
-
-def _decoded(response: httpx.Response, kind: type[V]) -> V:
-    if response.status_code != httpx.codes.OK:
-        raise problem_in(response)
-    try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError:
-        told = f"the answer to {response.url.path} is not known here"
-        raise DamagedStore(f"{told}; is the node of another version?") from None
 
 
 def segment(text: str) -> str:

@@ -18,6 +18,8 @@ from tallystick.storage.described_files import Readable, describe_file, describe
 
 NOTE_MEDIA_TYPE: Final = "text/plain"
 COLUMNS: Final = ("subject", "file", "note", "media_type")
+UNDER_WAY: Final = ".tallystick-"
+"""How the names of folders begin in which files are written before they take their places."""
 
 _MAX_MEDIA_TYPE_CHARACTERS: Final = 128
 _MAX_FILE_NOTE_CHARACTERS: Final = 1024
@@ -56,9 +58,13 @@ def said_by(subject: str, payload: Payload | None) -> tuple[str, str, bytes]:
     return (subject or payload.subject, payload.media_type, payload.content) if payload else (subject, "", b"")
 
 
-def about_file(path: Path, subject: str | None = None, note: str = "") -> Draft:
+Describe = Callable[[Path, str], FileStatement]
+"""Describes a file, with a note. Raises `UnreadableFile`, `Problem`."""
+
+
+def about_file(path: Path, subject: str | None = None, note: str = "", describe: Describe = describe_file) -> Draft:
     """A statement of a file's name, size and hash. Raises `UnreadableFile`, `Problem` for what a field may not hold."""
-    return _about(str(path), partial(describe_file, path), subject, note)
+    return _about(str(path), partial(describe, path), subject, note)
 
 
 def about_stream(name: str, stream: Readable, subject: str | None = None, note: str = "") -> Draft:
@@ -74,12 +80,14 @@ def _about(file: str, describe: Callable[[str], FileStatement], subject: str | N
     return Draft(said, file_payload(described, os.urandom(SALT_BYTES)), file, described)
 
 
-def about_files(paths: Iterable[Path], subject: str | None = None, note: str = "") -> list[Draft]:
+def about_files(
+    paths: Iterable[Path], subject: str | None = None, note: str = "", describe: Describe = describe_file
+) -> list[Draft]:
     """A statement for each file. Raises `CannotCertify` with all that cannot be read."""
     drafts, mistakes = [], []
     for path in paths:
         try:
-            drafts.append(about_file(path, subject, note))
+            drafts.append(about_file(path, subject, note, describe))
         except Problem as problem:
             mistakes.append(str(problem))
     if mistakes:
@@ -102,7 +110,8 @@ def in_words(subject: str, note: str = "", media_type: str = "") -> Draft:
 def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files of a folder and its sub-folders, in order, and those left out: empty ones, and what is no file.
 
-    Symbolic links to folders are not followed. Raises `Problem`.
+    What a command that was cut off left half done is neither. Symbolic links to folders are not followed. Raises
+    `Problem`.
     """
 
     def fail(error: OSError) -> None:
@@ -110,20 +119,20 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
     found: list[Path] = []
     for here, folders, names in os.walk(folder, onerror=fail):
-        folders.sort()
+        folders[:] = sorted(one for one in folders if not one.startswith(UNDER_WAY))
         found += (Path(here, name) for name in sorted(names))
     is_empty = {path: not path.is_file() or not path.stat().st_size for path in found}
     return [one for one in found if not is_empty[one]], [one for one in found if is_empty[one]]
 
 
-def read_batch(path: Path) -> list[Draft]:
+def read_batch(path: Path, describe: Describe = describe_file) -> list[Draft]:
     """The rows of a CSV file with the columns `COLUMNS`, of which all but one may be missing.
 
     Files are named from the CSV's own folder. Raises `CannotCertify` with all lines that are wrong, `Problem`.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            return _read_rows(path, csv.DictReader(stream, strict=True))
+            return _read_rows(path, csv.DictReader(stream, strict=True), describe)
     except OSError as error:
         raise Problem(f"{path} cannot be read: {error.strerror}; name a CSV file") from None
     except UnicodeDecodeError as error:
@@ -132,7 +141,7 @@ def read_batch(path: Path) -> list[Draft]:
         raise Problem(f"{path} is no CSV file: {error}") from None
 
 
-def _read_rows(path: Path, rows: "csv.DictReader[str]") -> list[Draft]:
+def _read_rows(path: Path, rows: "csv.DictReader[str]", describe: Describe) -> list[Draft]:
     _check_columns(path, rows.fieldnames or ())
     drafts: list[Draft] = []
     mistakes: list[str] = []
@@ -140,7 +149,7 @@ def _read_rows(path: Path, rows: "csv.DictReader[str]") -> list[Draft]:
     for row in rows:
         line = rows.line_num
         try:
-            drafts.append(_read_row(path.parent, row, line))
+            drafts.append(_read_row(path.parent, row, line, describe))
         except Problem as problem:
             mistakes.append(f"line {line}: {problem}")
             continue
@@ -165,7 +174,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise Problem(f"{path} has neither a column subject nor a column file; {known}")
 
 
-def _read_row(folder: Path, row: dict[str, str | None], line: int) -> Draft:
+def _read_row(folder: Path, row: dict[str, str | None], line: int, describe: Describe) -> Draft:
     if None in row:
         raise Problem("more fields than columns; put a field with a comma in double quotes")
     if None in row.values():
@@ -174,7 +183,7 @@ def _read_row(folder: Path, row: dict[str, str | None], line: int) -> Draft:
     if file:
         if media_type:
             raise Problem("a media type is the note's, and with a file the note is a line of text; leave it empty")
-        return replace(about_file(folder / file, subject or None, note), line=line)
+        return replace(about_file(folder / file, subject or None, note, describe), line=line)
     if not subject:
         raise Problem("neither a subject nor a file")
     if media_type and not note:

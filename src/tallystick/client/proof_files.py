@@ -1,24 +1,27 @@
-"""A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload."""
+"""A proof as files: beside the document, FILE.tlog-proof, and what did not fit in FILE.members and FILE.payload.
 
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+Or in the document, if that is a PDF. A time stamp is beside it in both cases, as FILE.tsr.
+"""
+
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from tallystick.client.pdf_files import carried_in
+from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES
 from tallystick.host.trust import KeptProof
+from tallystick.ledger.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
 from tallystick.ledger.certificate import payload_codec
-from tallystick.ledger.errors import Refused
+from tallystick.ledger.errors import NotProven, Refused
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.tlog_proof import MAX_PROOF_BYTES, parse_proof
 from tallystick.problems import UnreadableFile
-from tallystick.proof.bundle import MAX_MEMBERS_BYTES, Bundle, extra_codec, read_bundle
-from tallystick.storage.described_files import describe_file, describe_stream
+from tallystick.storage.described_files import describe_file, describe_stream, opened, read_bounded
 
 PROOF: Final = ".tlog-proof"
 MEMBERS: Final = ".members"
 PAYLOAD: Final = ".payload"
+TIME_STAMP: Final = ".tsr"
+"""Beside any proof: a TimeStampResp (RFC 3161) over its note, as it was received."""
 
 _BEGINS: Final = b"c2sp.org/tlog-proof@"
 
@@ -29,11 +32,17 @@ class RawProof(NamedTuple):
     proof: bytes
     members: bytes | None = None
     payload: bytes | None = None
+    time_stamp: bytes | None = None
 
     @property
     def bundle(self) -> Bundle:
         """The proof. Raises `Refused` (P1, P2)."""
         return read_bundle(self.proof, self.members, self.payload)
+
+    @property
+    def note(self) -> bytes:
+        """The signed note at its end: what a time stamp is over. Raises `Refused` (P1)."""
+        return parse_proof(self.proof).checkpoint.encoded.encode()
 
     @property
     def kept(self) -> KeptProof:
@@ -54,19 +63,46 @@ class Found(NamedTuple):
     """`None`: there is no proof."""
     is_stream: bool = False
     """Nothing can stand beside it."""
+    is_attached: bool = False
+    """A PDF that carries its proof: the document is the PDF as it was before that was attached."""
+    changed: NotProven | None = None
+    """Why it is not exactly that PDF with its proof (P16)."""
+    ignored: Path | None = None
+    """A proof beside it, which does not count."""
 
 
 def find_proof(path: Path, proof: Path | None = None) -> Found:
     """A document with the proof beside it, or the one that is named; or a proof alone. Raises `UnreadableFile`.
 
-    Its name makes it a proof alone: whatever is in a document, that it is itself a proof certifies nothing of it.
+    Its name makes it a proof alone: whatever is in a document, that it is itself a proof certifies nothing of it. A
+    proof that a PDF carries comes before one beside it. With one that is named, the document is the file as it is.
     """
     if proof is None and path.name.endswith(PROOF):
         return Found(path.name, None, path, read_proof(path))
     document = describe_file(path)
     beside = proof or path.with_name(path.name + PROOF)
-    files = read_proof(beside) if proof is not None or is_there(beside) else None
+    is_beside = proof is None and is_there(beside)
+    carried = carried_in(path) if proof is None else None
+    if carried is not None and (carried.proof is not None or not is_beside):
+        files = RawProof(*carried.proof, time_stamp=_token(path)) if carried.proof is not None else None
+        ignored = beside if is_beside else None
+        document, changed = carried.document, carried.changed
+        return Found(path.name, document, path, files, is_attached=True, changed=changed, ignored=ignored)
+    files = read_proof(beside) if proof is not None or is_beside else None
     return Found(path.name, document, beside if files else None, files)
+
+
+def counted_proof(path: Path) -> tuple[Found, RawProof]:
+    """The proof that counts of a document, or a proof itself, so that it may be replaced.
+
+    Raises `Refused` (P16) for a PDF that was changed after its proof was attached, `UnreadableFile`.
+    """
+    found = find_proof(path)
+    if found.changed is not None:
+        raise found.changed
+    if found.files is None:
+        raise UnreadableFile(f"{path} carries no proof any more; tallystick prove makes one")
+    return found, found.files
 
 
 def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None) -> Found:
@@ -86,7 +122,12 @@ def read_proof(path: Path) -> RawProof:
     has_members, has_payload = _stands_beside(proof)
     members = read_bounded(base.with_name(base.name + MEMBERS), MAX_MEMBERS_BYTES) if has_members else None
     payload = read_bounded(base.with_name(base.name + PAYLOAD), payload_codec.max_bytes) if has_payload else None
-    return RawProof(proof, members, payload)
+    return RawProof(proof, members, payload, _token(base))
+
+
+def _token(document: Path) -> bytes | None:
+    """The time stamp beside a document with a proof."""
+    return read_bounded(document.with_name(document.name + TIME_STAMP), MAX_TOKEN_BYTES)
 
 
 def _stands_beside(proof: bytes) -> tuple[bool, bool]:
@@ -108,26 +149,5 @@ def is_there(path: Path, advice: str = "name its proof with --proof") -> bool:
 
 def is_proof(path: Path) -> bool:
     """Whether the file begins as a proof does. Raises `UnreadableFile`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return file is not None and file.read(len(_BEGINS)) == _BEGINS
-
-
-def read_bounded(path: Path, most: int) -> bytes | None:
-    """At most one byte more than may be: that is refused as too long. `None`: no regular file is there."""
-    with _opened(path) as file:
-        return file.read(most + 1) if file is not None else None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO | None]:
-    """A regular file, if it is there. Raises `UnreadableFile`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    except FileNotFoundError:
-        yield None
-    except IsADirectoryError:
-        yield None
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

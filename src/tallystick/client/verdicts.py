@@ -8,18 +8,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from tallystick.api import proof_views as v
-from tallystick.api.proven import RESULTS, claims_view, exit_code_of, failure_view, proven_view
-from tallystick.client.proof_files import MEMBERS, PROOF, Found, RawProof
+from tallystick.api.proven import (
+    CONFLICT_ADVICE,
+    RESULTS,
+    advice_of,
+    claims_view,
+    exit_code_of,
+    failure_view,
+    proven_view,
+)
+from tallystick.client.earlier_proofs import earlier_proofs
+from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
+from tallystick.client.time_stamps import TimeStamps
+from tallystick.host.authorities import Authorities
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
-from tallystick.host.trust import SHORTEST_ID, TrustError, TrustStore
+from tallystick.host.trust import SHORTEST_ID, TrustStore
+from tallystick.ledger.bundle import Bundle
+from tallystick.ledger.checkpoint import MlDsaCosigners
 from tallystick.ledger.continuation import Continuation
+from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.problems import ExitCode, Problem, StoreError
-from tallystick.proof.bundle import Bundle
+from tallystick.problems import ExitCode, Problem, StoreError, UnreadableFile
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.proof.verify import Demand, Verdict, verify
 from tallystick.storage.hand_over import EpochEnds
@@ -27,6 +44,21 @@ from tallystick.storage.store import Store
 
 _TRIES: Final = 8
 """So often a header is kept anew, if other commands keep newer ones meanwhile."""
+_ADVICE_WITHOUT_NEWER: Final = (
+    "name another node or mirror with --online; verified without it, the proof at hand counts as of its own status"
+)
+
+_UNSTAMPED: Final = (
+    "block time, status, and which organisation held the issuer's key rest on votes, which no time stamp covers: take"
+    " them from what was kept then"
+)
+_UNKNOWN_VOTERS: Final = (
+    "its members are neither those of the genesis nor known from before: votes name them, which no time stamp covers;"
+    " name the trust folder of then with --trust, or a policy of then with --policy"
+)
+_POLICY_OF_NOBODY: Final = (
+    "the policy needs no witness, so it does not tell whose the signatures are; name one of then that needs some"
+)
 
 
 class OwnNode(NamedTuple):
@@ -67,7 +99,9 @@ class Question(NamedTuple):
     fresh_ms: int | None = None
     policy: Policy | None = None
     url: str | None = None
-    """Of the node that is asked for a newer proof."""
+    """Of the node or mirror that a newer proof comes from; a folder, too."""
+    signed_before_ms: int | None = None
+    """A time stamp has to show that the checkpoint's signatures existed before."""
 
 
 Fetch = Callable[[Bundle], RawProof]
@@ -98,6 +132,7 @@ class _Judged(NamedTuple):
     verdict: Verdict | None
     failed: NotProven | None
     advice: str | None = None
+    time_stamp: v.TimeStamp | None = None
 
 
 class _Newest(NamedTuple):
@@ -124,11 +159,46 @@ class Verifier:
         self._named = self._named_ledger(question.ledger) if question.ledger is not None else None
         self._known: dict[bytes, _Trust] = {}
         self._newest: dict[bytes, _Newest] = {}
+        self._time_stamps = TimeStamps(Authorities(store.path).read_all)
         self._own_anchors: dict[int, Anchor | None] = {}
         """By the index that was asked for: proofs that are made together are of one block."""
 
     def verify(self, found: Found) -> v.FileVerdict:
-        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger."""
+        """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger.
+
+        If its signatures have to be older than its proof shows, an earlier proof that is kept beside it counts.
+        """
+        told = self._verify(found)
+        if self._question.signed_before_ms is None or told.failure is None or told.failure.rule != Rule.P14.name:
+            return told
+        return self._by_earlier(found) or told
+
+    def _by_earlier(self, found: Found) -> v.FileVerdict | None:
+        """What the newest of the earlier proofs shows that serves; `None`: none does, or there are none."""
+        if found.path is None:
+            return None
+        try:
+            kept = earlier_proofs(found.path.with_name(found.path.name.removesuffix(PROOF)))
+        except OSError as error:
+            self.warnings.append(f"earlier proofs are not looked for: {error.strerror}")
+            return None
+        for path in kept:
+            try:
+                told = self._verify(found._replace(path=path, files=read_proof(path), ignored=None))
+            except UnreadableFile:
+                continue
+            if told.failure is None:
+                self.warnings.append(f"{path.name} is what shows it: the newer proof of {found.name} does not")
+                return told
+        return None
+
+    def _verify(self, found: Found) -> v.FileVerdict:
+        if found.ignored is not None:
+            self.warnings.append(
+                f"{found.ignored} is not looked at: {found.name} carries its proof; it counts with --proof"
+            )
+        if found.changed is not None:
+            return self._told_changed(found, found.changed)
         if found.files is None:
             missing = "proof of it" if found.is_stream else f"{found.name}{PROOF} beside it"
             reason = f"there is no {missing}; name its proof with --proof"
@@ -140,13 +210,19 @@ class Verifier:
         judged, online = self._judge(bundle, found.files, found), None
         if self._fetch is not None and judged.verdict is not None:
             judged, online = self._judge_newer(bundle, judged, found, self._fetch)
+        if online is None:
+            stamp, failed = self._judge_time_stamp(found.files, judged.verdict)
+            judged = judged._replace(failed=judged.failed or failed, time_stamp=stamp)
         return self._told(found, bundle, judged.failed, judged, online)
 
     def finish(self) -> None:
         """Keep the newest header of each ledger, and its proof. What hinders that is a warning.
 
+        Nothing is kept of proofs whose signatures have to be older: what else they say may have been made since.
         Raises `Problem` if another command verified another history meanwhile.
         """
+        if self._question.signed_before_ms is not None:
+            return
         for ledger_id, newest in self._newest.items():
             try:
                 if self._trust_in(ledger_id).is_kept:
@@ -197,6 +273,7 @@ class Verifier:
             issuer=_issuer_asked(question.issuer, bundle),
             at_ms=question.at_ms,
             fresh_ms=question.fresh_ms,
+            verify_ml_dsa=ml_dsa_verifier(),
         )
         try:
             judged = _Judged(verify(bundle, demand), None)
@@ -204,7 +281,7 @@ class Verifier:
             return _Judged(None, conflict, self._conflict(ledger_id, files, conflict))
         except NotProven as failed:
             verdict = failed.verdict if isinstance(failed.verdict, Verdict) else None
-            judged = _Judged(verdict, failed, _advice_if_mixed(bundle, failed))
+            judged = _Judged(verdict, failed, advice_of(failed, bundle))
         if judged.verdict is None:
             return judged
         if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
@@ -232,7 +309,6 @@ class Verifier:
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""
-        shows = "members of this ledger signed two histories, or their keys were stolen: show both to its members"
         trust, newest = self._trust_in(ledger_id), self._newest.get(ledger_id)
         try:
             if newest is not None and trust.is_kept:
@@ -245,7 +321,7 @@ class Verifier:
         except TrustError as error:
             self.warnings.append(f"the evidence is not kept: {error}")
             place = None
-        return f"{shows}; what shows it is kept in {place}" if place is not None else shows
+        return f"{CONFLICT_ADVICE}; what shows it is kept in {place}" if place is not None else CONFLICT_ADVICE
 
     def _judge_newer(self, bundle: Bundle, judged: _Judged, found: Found, fetch: Fetch) -> tuple[_Judged, str | None]:
         """By a newer proof of the same certificate, under the same trust: never by what a node merely says."""
@@ -262,12 +338,68 @@ class Verifier:
             if again.verdict is None and again.failed is not None:
                 raise again.failed
         except (Refused, Problem) as error:
-            reason = f"no newer proof could be had from {self._question.url}: {error}"
-            return _Judged(judged.verdict, NotProven(Rule.P13, reason), None), None
+            return _Judged(judged.verdict, self._not_had(error), _ADVICE_WITHOUT_NEWER), None
         if judged.verdict is not None and again.verdict is not None and _is_before(again.verdict, judged.verdict):
             self.warnings.append(f"the proof from {self._question.url} is older than the one at hand, which counts")
             return judged, None
+        if _has_ml_dsa(judged.verdict) and not _has_ml_dsa(again.verdict):
+            told = f"the newer proof of {found.name} is without the signatures by ML-DSA-44 that the one at hand has"
+            self.warnings.append(f"{told}: keep that, and verify it without --online to read of them")
         return again, self._question.url
+
+    def _not_had(self, error: Refused | Problem) -> NotProven:
+        """Why there is no newer proof. A problem's own advice is for who asks it alone."""
+        said = f"what it sent is not proven: {error}" if isinstance(error, Refused) else str(error).partition("; ")[0]
+        return NotProven(Rule.P13, f"no newer proof could be had from {self._question.url}: {said}")
+
+    def _judge_time_stamp(
+        self, files: RawProof, verdict: Verdict | None
+    ) -> tuple[v.TimeStamp | None, NotProven | None]:
+        """What the token beside a proof shows, and why that is not enough (P14)."""
+        stamp, before_ms = None, self._question.signed_before_ms
+        try:
+            if files.time_stamp is not None:
+                stamp = self._time_stamps.judge(files.note, files.time_stamp)
+        except NotProven as failed:
+            return None, failed
+        if before_ms is None:
+            return stamp, None
+        if stamp is None or stamp.not_later_ms is None:
+            lacking = f"{TIME_STAMP} beside it" if stamp is None else f"time stamp that counts: {stamp.reason}"
+            return stamp, NotProven(Rule.P14, f"nothing shows when its signatures existed: there is no {lacking}")
+        if stamp.not_later_ms >= before_ms:
+            told = "the time stamp does not show that its signatures existed by then, in ms since 1970"
+            return stamp, NotProven(Rule.P14, told, f"before {before_ms}", stamp.not_later_ms)
+        return stamp, self._unknown_from_before(verdict) if verdict is not None else None
+
+    def _unknown_from_before(self, verdict: Verdict) -> NotProven | None:
+        """Why it is not known without a vote in the proof who signed: the members, and the issuer (P14)."""
+        policy, key = self._question.policy, verdict.certificate.issuer.hex()
+        if policy is not None and policy.holds(()):
+            return NotProven(Rule.P14, _POLICY_OF_NOBODY)
+        kept = self._kept_before(verdict)
+        genesis_voters = Epoch(0, verdict.genesis.stakes(), 1, 0).members
+        if policy is None and verdict.anchor.voters not in (genesis_voters, *(one.voters for one in kept)):
+            return NotProven(Rule.P14, _UNKNOWN_VOTERS)
+        if self._is_header_of_before(verdict):
+            return None
+        self.warnings.append(_UNSTAMPED)
+        if (self._question.issuer or "").lower() == key:
+            return None
+        told = (
+            "whose the issuer's key was rests on votes, which no time stamp covers, so the issuer counts as a key alone"
+        )
+        return NotProven(Rule.P14, f"{told}: if {key} is known to be the issuer's from before, name it with --issuer")
+
+    def _kept_before(self, verdict: Verdict) -> tuple[Anchor, ...]:
+        """What was verified of its ledger before this command, and by the own node."""
+        trust = self._trust_in(verdict.genesis.ledger_id)
+        own = self._own_anchor(verdict.header.index) if trust.ledger_id == self._own.ledger_id else None
+        return (*trust.kept, *([own] if own else []))
+
+    def _is_header_of_before(self, verdict: Verdict) -> bool:
+        """Whether the proof's header is one that was kept: what it binds needs no vote."""
+        return any(one.block_hash == verdict.header.hash for one in self._kept_before(verdict))
 
     # ---- telling and keeping ------------------------------------------------------------------------------------
 
@@ -288,17 +420,34 @@ class Verifier:
             sha256=document.sha256.hex() if document is not None else None,
             size_bytes=document.size_bytes if document is not None else None,
             proof=str(found.path) if found.path is not None else None,
+            is_attached=found.is_attached,
             exit_code=code,
             result=RESULTS[code],
             online=online,
             claims=claims_view(bundle) if bundle is not None else None,
             proven=self._proven(verdict) if verdict is not None else None,
+            time_stamp=judged.time_stamp if judged is not None else None,
             failure=failure_view(failed, advice, is_lacking) if failed is not None else None,
         )
 
+    def _told_changed(self, found: Found, changed: NotProven) -> v.FileVerdict:
+        """Of a PDF that is not what attaching its proof made: what that claims, and nothing that it proves."""
+        bundle = None
+        if found.files is not None:
+            with suppress(Refused):
+                bundle = found.files.bundle
+        advice = "do not rely on what it shows; ask whoever gave it to you for the PDF anew"
+        if found.files is not None and found.document is not None:
+            taken = f"head -c {found.document.size_bytes} FILE"
+            advice += f", or take out of it what was there before the proof, and verify that: {taken}"
+        return self._told(found, bundle, changed, _Judged(None, changed, advice))
+
     def _proven(self, verdict: Verdict) -> v.Proven:
         trust = self._trust_in(verdict.genesis.ledger_id)
-        return proven_view(verdict, trust.by, trust.name, self._own.names, self._question.at_ms)
+        told = proven_view(verdict, trust.by, trust.name, self._own.names, self._question.at_ms)
+        if self._question.signed_before_ms is None or self._is_header_of_before(verdict):
+            return told
+        return _by_keys_alone(told)
 
     def _keep(self, ledger_id: bytes, newest: _Newest) -> None:
         known = self._trust_in(ledger_id).kept
@@ -323,6 +472,14 @@ class Verifier:
         return f"both are kept in {place}; show them to its members"
 
 
+def _by_keys_alone(told: v.Proven) -> v.Proven:
+    """What is proven without the organisations, which a directory says that votes alone bind."""
+    issuer = replace(told.issuer, organisation=None, title=None, label=None)
+    return replace(
+        told, issuer=issuer, domain=None, cosigners=[replace(one, organisation=None) for one in told.cosigners]
+    )
+
+
 def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
     """The issuer that is asked for; a key in full, if it begins as was asked."""
     key = bundle.extra.certificate.issuer.hex()
@@ -331,17 +488,13 @@ def _issuer_asked(asked: str | None, bundle: Bundle) -> str | None:
     return asked
 
 
-def _advice_if_mixed(bundle: Bundle, failed: NotProven) -> str | None:
-    """What to do if members who stand beside the proof do not lead to it: those of another are told by nothing else."""
-    if bundle.extra.hand_over is not None or failed.rule not in (Rule.P4, Rule.P5):
-        return None
-    mixed = f"if {MEMBERS} beside it was made for another proof, of this file, too"
-    return f"do not rely on it; {mixed}, make it anew: tallystick prove"
-
-
 def _is_before(one: Verdict, other: Verdict) -> bool:
     """Whether it shows an earlier status, or that of an earlier block, whatever its cosigners' clocks say."""
     return one.status_s < other.status_s or one.header.index < other.header.index
+
+
+def _has_ml_dsa(one: Verdict | None) -> bool:
+    return one is not None and one.ml_dsa != MlDsaCosigners()
 
 
 def _after(before: Continuation, verdict: Verdict) -> NotProven | None:

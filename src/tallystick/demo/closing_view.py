@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tallystick.api import governed_views, views
 from tallystick.api.key_book import name_of
+from tallystick.api.verify_page import PAGE
 from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import node_folder
 from tallystick.cli.output import (
@@ -24,6 +25,7 @@ from tallystick.cli.output import (
 )
 from tallystick.cli.words import many, names_of, seconds
 from tallystick.demo.account import Account, Nullified, Stretch
+from tallystick.demo.handing_on import DIPLOMA, LEDGER_ID, handed_on
 from tallystick.ledger.errors import Rule
 
 _TICK_MS: Final = 5_000
@@ -38,8 +40,8 @@ _SIGNS: Final = {
 """What the picture shows; the later ones over the earlier ones."""
 
 
-def show_account(account: Account, chain: Path) -> None:
-    """Print the whole account."""
+def show_account(account: Account, chain: Path, file: Path) -> None:
+    """Print the whole account; `file` is one of those that were certified."""
     say_heading("Who forged when")
     _show_picture(account)
     say_heading("The chain", f"{many(len(account.blocks), 'block')} after the genesis block")
@@ -50,7 +52,7 @@ def show_account(account: Account, chain: Path) -> None:
         say_heading("What was refused, and by which rule")
         _show_refusals(account)
     _show_verdicts(account)
-    _show_kept(account, chain)
+    _show_kept(account, chain, file)
 
 
 # ---- the picture --------------------------------------------------------------------------------------------
@@ -211,13 +213,19 @@ def _show_verdicts(account: Account) -> None:
     say("")
 
 
-def _show_kept(account: Account, chain: Path) -> None:
+def _show_kept(account: Account, chain: Path, file: Path) -> None:
     """Where the chain is kept, and how to look into it."""
     is_found = chain == Path(DEFAULT_CHAIN) and not node_folder(None).is_there
     option = "" if is_found else f" --chain {shlex.quote(str(chain))}"
     say(Text.assemble("The chain is kept in ", (str(chain), "bold"), ". Look into it:"))
-    search = f"search --file {shlex.quote(account.files[0].name)}"
+    search = f"search --file {shlex.quote(str(file))}"
     revoked = [one.facts["id"] for one in account.verdicts if one.what == "the_revoked_was_valid_until_then"]
     more = ("member list", *(f"show certificate {one[:SHORT_ID]}" for one in revoked))
     for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), search):
         say(Text(f"  tallystick {command}{option}", style="bold"))
+    if account.seed is None:
+        folder = handed_on(chain)
+        told = f"Open the page, choose {DIPLOMA} and its proof there, and enter the id that {LEDGER_ID} tells:"
+        say(Text.assemble("A diploma, its proof and a page that verifies are in ", (str(folder), "bold"), "."))
+        say(Text(told), soft_wrap=False)
+        say(Text(f"  {(folder / PAGE.name).absolute().as_uri()}", style="bold"))

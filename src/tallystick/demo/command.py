@@ -64,7 +64,7 @@ def demo(
     else:
         account = play_real(console, paths, nodes, chain)
     give(account)
-    show_account(account, chain)
+    show_account(account, chain, paths[0])
     if not account.is_good:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -23,6 +23,7 @@ from tallystick.client.proof_files import PROOF, find_proof
 from tallystick.client.proof_writing import write_proof
 from tallystick.client.verdicts import OwnNode, Question, Verifier
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, Refusal, Stretch
+from tallystick.demo.handing_on import DIPLOMA, check_handed_on, hand_on
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.play import LEDGER_NAME, Play, check_file, check_room, make_room, read_back
 from tallystick.host.addresses import HERE, drawn_port
@@ -54,6 +55,7 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path)
     """Play it, and keep the chain; no process outlives this. Raises `Problem` when something does not come to pass."""
     drafts = about_files(paths)
     check_room(chain)
+    check_handed_on(chain)
     with terminated_like_interrupted(), tempfile.TemporaryDirectory(prefix="tallystick-") as root:
         kept, into, called = Path(root) / "kept.db", Path(root) / "net", UNIVERSITIES[:nodes]
         folders = found_here(LEDGER_NAME, into, nodes, "", params=PARAMS, port=drawn_port(nodes), called=called)
@@ -63,6 +65,7 @@ def play_real(console: Terminal, paths: Sequence[Path], nodes: int, chain: Path)
                 account = demo.play(drafts, paths, kept)
         make_room(chain)
         shutil.move(kept, chain)
+        hand_on(kept.with_name(DIPLOMA), account.ledger.ledger_id, chain)
     return account
 
 
@@ -103,7 +106,7 @@ class RealDemo(Play):
         self._admit(newcomer)
         self._replace_the_key(members[3])
         self._revoke(members[0], kept.with_name("diploma.txt"))
-        diploma = self._prove(members[0], members[-1], kept.with_name("hamilton.txt"))
+        diploma = self._prove(members[0], members[-1], kept.with_name(DIPLOMA))
         return self._close(paths, kept, diploma)
 
     # ---- scenes -------------------------------------------------------------------------------------------------
@@ -262,6 +265,7 @@ class RealDemo(Play):
         genuine = self._verdict(diploma, ledger_id)
         diploma.write_bytes(_FORGED)
         forged = self._verdict(diploma, ledger_id)
+        diploma.write_bytes(_DIPLOMA)
         proven, holds, says = genuine.proven, False, f"Without nodes “{_DIPLOMA.decode()}” does not verify"
         if genuine.failure is None and proven is not None:
             holds = not self._network.running

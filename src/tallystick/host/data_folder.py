@@ -77,10 +77,13 @@ class DataFolder:
         self.path = path
         self.settings_path = path / _SETTINGS_FILE
         self.key_path = path / "key"
+        self.ml_dsa_path = path / "key.ml-dsa"
         self.guard_path = path / "guard"
         self.ledger_path = path / "ledger.db"
         self.api_path = path / "api.sock"
         self.search_path = path / "search.db"
+        self.witness_path = path / "witness.db"
+        self.witness_key_path = path / "witness.key"
 
     @property
     def is_there(self) -> bool:

@@ -5,7 +5,7 @@ import os
 import shlex
 import stat
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,6 +14,7 @@ from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ML_DSA_KEY_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.problems import KeyFileError
 from tallystick.storage.sqlite_file import sync_folder
@@ -21,8 +22,6 @@ from tallystick.storage.sqlite_file import sync_folder
 ENTROPY_BYTES: Final = pwhash.argon2id.SALTBYTES + SecretBox.NONCE_SIZE
 """Random bytes that sealing a key uses up: Argon2id's salt, then the secret box's nonce."""
 
-_FORMAT: Final = "tallystick-key-v1"
-_MAX_SEALED_BYTES: Final = 1024
 _STRENGTHS: Final = {
     "moderate": (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE),
     "interactive": (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE),
@@ -34,9 +33,31 @@ _MAX_FILE_BYTES: Final = 4096
 """More than any sealed key takes: a file is not read further."""
 
 
+class KeyKind(NamedTuple):
+    """What is sealed, and how its file says so."""
+
+    format: str
+    key_bytes: int
+    """Of a public key."""
+    max_bytes: int
+    """Of a file."""
+
+
+ED25519: Final = KeyKind("tallystick-key-v1", 32, 1024)
+ML_DSA: Final = KeyKind("tallystick-ml-dsa-key-v1", ML_DSA_KEY_BYTES, _MAX_FILE_BYTES)
+
+
+class SecretKey(NamedTuple):
+    """A key that is sealed."""
+
+    kind: KeyKind
+    seed: bytes
+    public_key: bytes
+
+
 class _Sealed(Struct):
     format: str
-    public_key: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{64}\Z")]
+    public_key: Annotated[str, Meta(pattern=r"\A([0-9a-fA-F]{2})+\Z")]
     kdf: str
     salt: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{32}\Z")]
     nonce: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{48}\Z")]
@@ -138,34 +159,51 @@ def seal(wallet: Wallet, passphrase: str, entropy: bytes, strength: str = "moder
     `entropy` is `ENTROPY_BYTES` fresh random bytes; `strength` is `moderate`, `interactive`, or, without a passphrase,
     `minimal`.
     """
+    return seal_secret(SecretKey(ED25519, wallet.seed(), wallet.public_key), passphrase, entropy, strength)
+
+
+def seal_secret(secret: SecretKey, passphrase: str, entropy: bytes, strength: str = "moderate") -> bytes:
+    """The same of any kind of key."""
     if len(entropy) != ENTROPY_BYTES:
         raise Refused(Rule.E2, f"sealing a key takes {ENTROPY_BYTES} random bytes, not {len(entropy)}")
     salt, nonce = entropy[: pwhash.argon2id.SALTBYTES], entropy[pwhash.argon2id.SALTBYTES :]
-    sealed_seed = _secret_box(passphrase, salt, strength).encrypt(wallet.seed(), nonce).ciphertext
+    sealed_seed = _secret_box(passphrase, salt, strength).encrypt(secret.seed, nonce).ciphertext
     parts = (salt.hex(), nonce.hex(), sealed_seed.hex())
-    sealed = _Sealed(_FORMAT, wallet.public_key.hex(), f"argon2id-{strength}", *parts)
+    sealed = _Sealed(secret.kind.format, secret.public_key.hex(), f"argon2id-{strength}", *parts)
     return msgspec.json.format(msgspec.json.encode(sealed)) + b"\n"
 
 
 def unseal(data: bytes, passphrase: str) -> Wallet:
     """Open a sealed key. Raises `Refused` (E1, E2 not a key file; E4 a later format; K4 wrong passphrase)."""
-    sealed = _parse_sealed(data)
+    secret = unseal_secret(data, passphrase, ED25519)
+    wallet = Wallet(secret.seed)
+    check_same_key(wallet.public_key, secret)
+    return wallet
+
+
+def check_same_key(public_key: bytes, secret: SecretKey) -> None:
+    """Raise `Refused` (K4) unless this is the public key that the file names."""
+    if public_key != secret.public_key:
+        raise Refused(Rule.K4, "the sealed key is not the one that the file names")
+
+
+def unseal_secret(data: bytes, passphrase: str, kind: KeyKind) -> SecretKey:
+    """Open a sealed key of a kind, which is not compared with the public key yet. Raises `Refused` as `unseal` does."""
+    sealed = _parse_sealed(data, kind)
     salt, nonce, sealed_seed = (bytes.fromhex(one) for one in (sealed.salt, sealed.nonce, sealed.sealed_seed))
     strength = sealed.kdf.removeprefix("argon2id-")
     if strength not in _STRENGTHS:
         raise Refused(Rule.E4, f"key derivation {sealed.kdf!r} is not known")
     try:
-        wallet = Wallet(_secret_box(passphrase, salt, strength).decrypt(sealed_seed, nonce))
+        seed = _secret_box(passphrase, salt, strength).decrypt(sealed_seed, nonce)
     except CryptoError:
         raise Refused(Rule.K4, "wrong passphrase, or the file was altered") from None
-    if wallet.public_key != bytes.fromhex(sealed.public_key):
-        raise Refused(Rule.K4, "the sealed key is not the one that the file names")
-    return wallet
+    return SecretKey(kind, seed, bytes.fromhex(sealed.public_key))
 
 
-def sealed_public_key(data: bytes) -> bytes:
+def sealed_public_key(data: bytes, kind: KeyKind = ED25519) -> bytes:
     """The public key that a key file names, without its passphrase. Raises `Refused` (E1, E2, E4)."""
-    return bytes.fromhex(_parse_sealed(data).public_key)
+    return bytes.fromhex(_parse_sealed(data, kind).public_key)
 
 
 def _secret_box(passphrase: str, salt: bytes, strength: str) -> SecretBox:
@@ -178,13 +216,15 @@ def _secret_box(passphrase: str, salt: bytes, strength: str) -> SecretBox:
     return SecretBox(key)
 
 
-def _parse_sealed(data: bytes) -> _Sealed:
-    if len(data) > _MAX_SEALED_BYTES:
-        raise Refused(Rule.E1, f"key file of {len(data)} bytes, {_MAX_SEALED_BYTES} allowed")
+def _parse_sealed(data: bytes, kind: KeyKind) -> _Sealed:
+    if len(data) > kind.max_bytes:
+        raise Refused(Rule.E1, f"key file of {len(data)} bytes, {kind.max_bytes} allowed")
     try:
         sealed = msgspec.json.decode(data, type=_Sealed)
     except (ValueError, RecursionError):
         raise Refused(Rule.E2, "key file: it is not in the form of one") from None
-    if sealed.format != _FORMAT:
-        raise Refused(Rule.E4, f"key file of format {sealed.format!r}, {_FORMAT!r} is known")
+    if sealed.format != kind.format:
+        raise Refused(Rule.E4, f"key file of format {sealed.format!r}, {kind.format!r} is known")
+    if len(sealed.public_key) != 2 * kind.key_bytes:
+        raise Refused(Rule.E2, f"key file: a public key of it has {kind.key_bytes:,} bytes")
     return sealed

@@ -16,6 +16,7 @@ from tallystick.host.data_lock import data_lock
 from tallystick.host.founding import ahead_ms
 from tallystick.host.guard_file import GuardError, GuardFile
 from tallystick.host.logs import note
+from tallystick.host.ml_dsa import MlDsaWallet, ml_dsa_verifier
 from tallystick.host.runner import Kept, Runner
 from tallystick.host.submissions import Submissions
 from tallystick.host.verification import Verifier
@@ -27,6 +28,7 @@ from tallystick.network.archiving import own_record
 from tallystick.network.replay import replayed
 from tallystick.network.transport import TransportError
 from tallystick.network.zeromq import ZeroMQTransport
+from tallystick.node.epoch_ends import MlDsa
 from tallystick.node.events import Started
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
@@ -42,6 +44,13 @@ _AHEAD: Final = (
 _MOVED: Final = "run it there. Only if nothing ever ran there: tallystick guard lost, and start it again"
 
 
+class _Keys(NamedTuple):
+    """What the node signs with."""
+
+    wallet: Wallet
+    ml_dsa: MlDsaWallet | None
+
+
 class Hosted(NamedTuple):
     """A node that runs, for those who open its doors."""
 
@@ -54,8 +63,12 @@ class Hosted(NamedTuple):
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
 
 
-def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, open_doors: OpenDoors) -> NodeExit:
+def run_node(
+    folder: DataFolder, settings: Settings, wallet: Wallet, open_doors: OpenDoors, ml_dsa: MlDsaWallet | None = None
+) -> NodeExit:
     """Run a node until SIGTERM or SIGINT, or until it has to end (logged); returns how it ended.
+
+    With a key of ML-DSA-44 it cosigns the ends of epochs by that, too.
 
     Raises `Problem` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
     the key was moved away, this machine's libsodium breaks rule K2.
@@ -67,13 +80,13 @@ def run_node(folder: DataFolder, settings: Settings, wallet: Wallet, open_doors:
             Store.open(folder.ledger_path) as store,
             GuardFile.open(folder.guard_path, wallet.public_key) as guard_file,
         ):
-            return asyncio.run(_run(folder, settings, wallet, Kept(store, guard_file), open_doors))
+            return asyncio.run(_run(folder, settings, _Keys(wallet, ml_dsa), Kept(store, guard_file), open_doors))
     except DamagedStore as damage:
         raise DamagedStore(f"{damage}; {_mending(folder)}", damage.refused) from None
 
 
-async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kept, open_doors: OpenDoors) -> NodeExit:
-    stop = asyncio.Event()
+async def _run(folder: DataFolder, settings: Settings, keys: _Keys, kept: Kept, open_doors: OpenDoors) -> NodeExit:
+    wallet, stop = keys.wallet, asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store, ledger_id = kept.store, kept.store.genesis.ledger_id
@@ -87,7 +100,9 @@ async def _run(folder: DataFolder, settings: Settings, wallet: Wallet, kept: Kep
         chain = replayed(store.genesis, agreement.check_forger, store)
     except Refused as refused:
         raise DamagedStore(f"{store.path} was altered: {refused}", refused) from None
-    node = Node(chain, agreement, archive=store)
+    verify_ml_dsa = ml_dsa_verifier()
+    ml_dsa = MlDsa(verify_ml_dsa, keys.ml_dsa) if verify_ml_dsa is not None else None
+    node = Node(chain, agreement, archive=store, ml_dsa=ml_dsa)
     address, known = settings.address, tuple(settings.bootstrap_peers)
     started = Started(wallet.public_key, own_record(wallet, ledger_id, address, now_ms(), store), known)
     transport = ZeroMQTransport(wallet, ledger_id, settings.listen, encode(store.genesis))

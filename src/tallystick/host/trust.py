@@ -4,12 +4,9 @@ Trust is named by whoever verifies, never by a proof. It never goes back: of eac
 verified is kept, with the proof that showed it, and what contradicts it is kept as evidence, with that proof.
 """
 
-import fcntl
-import os
 import re
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +16,12 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
+from tallystick.host.own_files import TrustError, check_own_folder, explained, locked, read_own, write_whole
 from tallystick.host.text import is_hex_digest
 from tallystick.ledger.fields import Digest, Milliseconds
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.params import MAX_GENESIS_BYTES
-from tallystick.problems import Ambiguous, DamagedStore, NotThere, Problem
+from tallystick.problems import Ambiguous, DamagedStore, NotThere
 from tallystick.proof.members import Anchor
 from tallystick.storage.sqlite_file import sync_folder
 
@@ -37,11 +35,8 @@ SHORTEST_ID: Final = 16
 _FORMAT: Final = 1
 _MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}", re.ASCII)
-_SAFE: Final = "1 to 40 characters of a-z, 0-9, - and ., the first a letter or digit, and not like an id"
-
-
-class TrustError(Problem):
-    """The folder of trusted ledgers cannot be used as asked."""
+SAFE_NAME: Final = "1 to 40 characters of a-z, 0-9, - and ., the first a letter or digit, and not like an id"
+"""How something that is trusted may be called."""
 
 
 class KeptProof(NamedTuple):
@@ -116,7 +111,7 @@ def is_safe_name(name: str) -> bool:
 def named_ledger(ledger_id: bytes, genesis: Genesis | None, name: str | None) -> str:
     """What to call a ledger: as the user says, else by its own short name, else by its id. Raises `TrustError`."""
     if name is not None and not is_safe_name(name):
-        raise TrustError(f"{name!r} is no local name: {_SAFE}")
+        raise TrustError(f"{name!r} is no local name: {SAFE_NAME}")
     short = genesis.short_name.lstrip(".-") if genesis is not None else ""
     return name or (short if is_safe_name(short) else f"ledger-{ledger_id.hex()[:8]}")
 
@@ -144,8 +139,8 @@ class TrustStore:
     def get(self, ledger_id: bytes) -> TrustedLedger | None:
         """What is kept of a ledger; `None`: it is not trusted. Raises `DamagedStore`, `TrustError`."""
         path = self._file(ledger_id)
-        _check_own_folder(self.path)
-        data = _read_own(path)
+        check_own_folder(self.path)
+        data = read_own(path, _MAX_FILE_BYTES)
         if data is None:
             return None
         try:
@@ -183,7 +178,7 @@ class TrustStore:
 
     def add(self, new: TrustedLedger) -> TrustedLedger:
         """Trust a ledger; what is known of it already stays. Raises `TrustError`, `DamagedStore`."""
-        with self._locked():
+        with locked(self.path):
             before = self.get(new.ledger_id)
             if before is not None:
                 merged = replace(before, genesis=before.genesis or new.genesis)
@@ -202,7 +197,7 @@ class TrustStore:
 
     def remove(self, ledger_id: bytes) -> None:
         """Trust a ledger no more. Evidence of conflicting histories stays. Raises `TrustError`."""
-        with self._locked(), _explained(self.path):
+        with locked(self.path), explained(self.path):
             for path in (self._file(ledger_id), *self._proof_files(ledger_id)):
                 path.unlink(missing_ok=True)
             sync_folder(self._file(ledger_id))
@@ -215,7 +210,7 @@ class TrustStore:
         `False`: another command has kept more meanwhile, so that it is to be verified once more. An older header
         changes nothing. Raises `TrustError`, also for one that cannot be of the same chain, and `DamagedStore`.
         """
-        with self._locked():
+        with locked(self.path):
             before = self.get(ledger_id)
             if before is None:
                 return True
@@ -235,7 +230,7 @@ class TrustStore:
 
     def learn_genesis(self, genesis: Genesis) -> None:
         """Keep the genesis of a ledger that is trusted by its id. Raises `TrustError`, `DamagedStore`."""
-        with self._locked():
+        with locked(self.path):
             before = self.get(genesis.ledger_id)
             if before is not None and before.genesis is None:
                 self._write(replace(before, genesis=genesis.encoded))
@@ -248,7 +243,7 @@ class TrustStore:
         `before`: that is not kept here. `None`: too many are kept. Raises `TrustError`.
         """
         place = self._evidence(ledger_id) / sha256(refused.proof).hexdigest()[:32]
-        with self._locked(), _explained(self.path):
+        with locked(self.path), explained(self.path):
             if (place / "about.json").exists():
                 return place
             if len(self.conflicts(ledger_id)) >= MAX_CONFLICTS:
@@ -258,7 +253,7 @@ class TrustStore:
             for name, two in (("verified-before", before or kept), ("refused", refused)):
                 for ending, data in zip(("tlog-proof", "members"), two, strict=True):
                     self._write_or_remove(place / f"{name}.{ending}", data)
-            _write_whole(place / "about.json", msgspec.json.encode(Conflict(now_ms, reason)))
+            write_whole(place / "about.json", msgspec.json.encode(Conflict(now_ms, reason)))
             for path in (place, place.parent, place.parent.parent):
                 sync_folder(path)
         return place
@@ -287,38 +282,15 @@ class TrustStore:
     def _write(self, ledger: TrustedLedger) -> None:
         encoded = msgspec.json.encode(ledger)
         file = _File(_FORMAT, sha256(encoded).hexdigest(), Raw(encoded))
-        with _explained(self.path):
-            _write_whole(self._file(ledger.ledger_id), msgspec.json.encode(file) + b"\n")
+        with explained(self.path):
+            write_whole(self._file(ledger.ledger_id), msgspec.json.encode(file) + b"\n")
 
     def _write_or_remove(self, path: Path, data: bytes | None) -> None:
-        with _explained(self.path):
+        with explained(self.path):
             if data is None:
                 path.unlink(missing_ok=True)
             else:
-                _write_whole(path, data)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone with the folder, which is there then. Raises `TrustError`."""
-        with _explained(self.path):
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_own_folder(self.path)
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            with _explained(self.path):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        advice = "name a folder of yours with --trust"
-        raise TrustError(f"{folder} cannot be written: {error.strerror or error}; {advice}") from None
+                write_whole(path, data)
 
 
 def _rise_together(anchors: Sequence[Anchor]) -> bool:
@@ -327,48 +299,3 @@ def _rise_together(anchors: Sequence[Anchor]) -> bool:
         one.index < next_one.index and one.epoch <= next_one.epoch and one.timestamp_ms < next_one.timestamp_ms
         for one, next_one in pairwise(anchors)
     )
-
-
-def _check_own_folder(path: Path) -> None:
-    """Raise `TrustError` if others may put files into the folder, or take some away."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise TrustError(f"{path} cannot be read: {error.strerror}") from None
-    _check_own(path, status, "700")
-
-
-def _check_own(path: Path, status: os.stat_result, mode: str) -> None:
-    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
-        advice = f"make sure that it says what you want, and have it be yours alone: chmod {mode}"
-        raise TrustError(f"{path} may be changed by others, so it says nothing about whom you trust; {advice}")
-
-
-def _read_own(path: Path) -> bytes | None:
-    """A file that nobody else can have changed, if it is there. Raises `TrustError`, `DamagedStore`."""
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
-            _check_own(path, os.fstat(file.fileno()), "600")
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise TrustError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise DamagedStore(f"{path} is longer than any file of a trusted ledger; restore it from a copy")
-    return data
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write all of a file, durably, or nothing. Only under the lock: one writes at a time."""
-    new = path.with_name(path.name + ".new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_folder(path)

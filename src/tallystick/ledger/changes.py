@@ -13,6 +13,7 @@ from tallystick.ledger.fields import (
     Index,
     Label,
     Milliseconds,
+    MlDsaKey,
     OrganisationId,
     PublicKey,
     Signature,
@@ -251,7 +252,18 @@ class SetMemberRole(KeyOperation, tag=4):
     role: MemberRole
 
 
-AnyKeyOperation = AddIssuer | EndIssuer | RotateMemberKey | SetMemberRole
+class SetMlDsaKey(KeyOperation, tag=5):
+    """The key by which the member key's holder cosigns at epoch ends, too; `None`: none any more.
+
+    It signs no admission, and its form alone is a rule: nodes need no library for it. Nor could another's be of use: a
+    cosignature names the member key that it is of (docs/adr/0034).
+    """
+
+    member: PublicKey
+    key: MlDsaKey | None
+
+
+AnyKeyOperation = AddIssuer | EndIssuer | RotateMemberKey | SetMemberRole | SetMlDsaKey
 
 
 def admission_of(change: AnyChange | AnyKeyOperation) -> Admission | None:

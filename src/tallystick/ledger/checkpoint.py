@@ -1,21 +1,31 @@
 """Checkpoints of a ledger's log, and what members sign of them.
 
-Formats: c2sp.org/tlog-checkpoint v1.0.0 and c2sp.org/tlog-cosignature v1.0.1. docs/protocol.md, section 4,
+Formats: c2sp.org/tlog-checkpoint v1.0.0 and c2sp.org/tlog-cosignature v1.0.1. ML-DSA is verified by a function that is
+handed in: it is no part of what every machine has, and of no consensus rule. docs/protocol.md, section 4,
 "Checkpoints", says when a member signs.
 """
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
 from tallystick.ledger.encoding import Codec, Encoded
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import MAX_INDEX, UNSIGNED, Digest, Index, PublicKey, Signature
+from tallystick.ledger.fields import (
+    MAX_INDEX,
+    ML_DSA_SIGNATURE_BYTES,
+    UNSIGNED,
+    Digest,
+    Index,
+    MlDsaSignature,
+    PublicKey,
+    Signature,
+)
 from tallystick.ledger.keys import Verify, is_signed
-from tallystick.ledger.note import KeyType, Note, NoteKey, decode_base64, make_note
+from tallystick.ledger.note import KeyType, Note, NoteKey, NoteSignature, decode_base64, make_note
 from tallystick.ledger.wallet import Wallet
 
 MAX_LOG_LINES: Final = 8
@@ -23,7 +33,9 @@ MAX_LOG_LINES: Final = 8
 
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _TIME_BYTES: Final = 8
-
+_SIGNATURE_BYTES: Final[Mapping[int, int]] = {KeyType.COSIGNATURE: 64, KeyType.ML_DSA: ML_DSA_SIGNATURE_BYTES}
+_MAX_NAME_BYTES: Final = 255
+"""Of cosigner and log in what ML-DSA signs."""
 _MAX_TIME_S: Final = 2**63 - 1
 """Of other people's cosigners."""
 
@@ -63,6 +75,26 @@ class Cosignature(Encoded):
         return is_cosigned and verify(text.encode(), self.log_signature, self.member)
 
 
+class MlDsaCosignature(Encoded):
+    """What a member signs of the checkpoint at an epoch's end by its ML-DSA-44 key, too: the same, at the same time."""
+
+    size: Index
+    root: Digest
+    member: PublicKey
+    time_s: Seconds
+    signature: MlDsaSignature
+
+    def is_signed(self, origin: str, key: bytes, verify: Verify) -> bool:
+        """Whether this is the key's, for the log of this origin; `verify` is for ML-DSA-44."""
+        name, checkpoint = cosigner_key(origin, self.member).name, Checkpoint(origin, self.size, self.root)
+        return verify(subtree_bytes(name, self.time_s, checkpoint), self.signature, key)
+
+    def line(self, origin: str, key: bytes) -> NoteSignature:
+        """As it stands under a note, by this key."""
+        signed = self.time_s.to_bytes(_TIME_BYTES, "big") + self.signature
+        return ml_dsa_cosigner_key(origin, self.member, key).signature(signed)
+
+
 cosignature_codec: Codec[Cosignature] = Codec(Cosignature, 256, "cosignature")
 
 
@@ -80,6 +112,18 @@ def cosigned_bytes(time_s: int, text: str) -> bytes:
     return f"cosignature/v1\ntime {time_s}\n{text}".encode()
 
 
+def subtree_bytes(cosigner: str, time_s: int, checkpoint: Checkpoint) -> bytes:
+    """The message under a cosignature by ML-DSA-44: of all leaves of the log, at this time.
+
+    Names have 1 to 255 bytes. Lines that extend the checkpoint are not signed.
+    """
+    parts = [b"subtree/v1\n\x00"]
+    for name, number in ((cosigner, time_s), (checkpoint.origin, 0)):
+        encoded = name.encode()
+        parts += [bytes((len(encoded),)), encoded, number.to_bytes(8, "big")]
+    return b"".join((*parts, checkpoint.size.to_bytes(8, "big"), checkpoint.root))
+
+
 def log_key(origin: str, member: bytes) -> NoteKey:
     """The member's key as the log's."""
     return NoteKey(origin, KeyType.LOG, member)
@@ -90,24 +134,42 @@ def cosigner_key(origin: str, member: bytes) -> NoteKey:
     return NoteKey(f"{origin}/{member.hex()[:16]}", KeyType.COSIGNATURE, member)
 
 
-def signed_checkpoint(origin: str, cosignatures: Iterable[Cosignature], log_member: bytes | None = None) -> Note:
+def ml_dsa_cosigner_key(origin: str, member: bytes, key: bytes) -> NoteKey:
+    """The ML-DSA-44 key of a member, in the name that its other cosignatures have."""
+    return NoteKey(cosigner_key(origin, member).name, KeyType.ML_DSA, key)
+
+
+def signed_checkpoint(
+    origin: str,
+    cosignatures: Iterable[Cosignature],
+    log_member: bytes | None = None,
+    further: Iterable[NoteSignature] = (),
+) -> Note:
     """The checkpoint with what members signed of it (one at least, all of one log), in the order of their keys.
 
-    Where they are more than `MAX_LOG_LINES`, `log_member` or else the first signs as the log.
+    `further` lines follow. Where there are more than `MAX_LOG_LINES`, `log_member` or else the first signs as the log.
     """
     ordered = sorted(cosignatures, key=lambda one: one.member)
     by = [one for one in ordered if len(ordered) <= MAX_LOG_LINES or one.member == log_member] or ordered[:1]
     lines = [log_key(origin, one.member).signature(one.log_signature) for one in by]
     for one in ordered:
-        signed = one.time_s.to_bytes(_TIME_BYTES, "big") + one.signature
+        signed = timed_signature(one.time_s, one.signature)
         lines.append(cosigner_key(origin, one.member).signature(signed))
-    return make_note(Checkpoint(origin, ordered[0].size, ordered[0].root).text, lines)
+    return make_note(Checkpoint(origin, ordered[0].size, ordered[0].root).text, [*lines, *further])
 
 
-def split_cosignature(data: bytes) -> tuple[int, bytes]:
-    """The time (s) and the signature (64 bytes) of a cosignature under a note. Raises `Refused` (P1)."""
-    if len(data) != _TIME_BYTES + 64:
-        raise Refused(Rule.P1, f"a cosignature of {len(data)} bytes, {_TIME_BYTES + 64} expected")
+def timed_signature(time_s: int, signature: bytes) -> bytes:
+    """A cosignature as it stands under a note: its time, then the signature."""
+    return time_s.to_bytes(_TIME_BYTES, "big") + signature
+
+
+def split_cosignature(data: bytes, kind: int = KeyType.COSIGNATURE) -> tuple[int, bytes]:
+    """The time (s) and the signature of a cosignature of this type under a note. Raises `Refused` (P1)."""
+    if kind not in _SIGNATURE_BYTES:
+        raise Refused(Rule.P1, f"a cosignature by a key of type {kind:02x}, which is not known here")
+    expected = _TIME_BYTES + _SIGNATURE_BYTES[kind]
+    if len(data) != expected:
+        raise Refused(Rule.P1, f"a cosignature of {len(data)} bytes, {expected} expected")
     time_s = int.from_bytes(data[:_TIME_BYTES], "big")
     if time_s > _MAX_TIME_S:
         raise Refused(Rule.P1, f"a cosignature of the time {time_s}, {_MAX_TIME_S} allowed")
@@ -115,15 +177,48 @@ def split_cosignature(data: bytes) -> tuple[int, bytes]:
 
 
 def signed_at(key: NoteKey, note: Note, verify: Verify = is_signed) -> list[int]:
-    """When this key signed the checkpoint, as it says (s; a log: 0). Raises `Refused` (P1, P7) where it did not."""
+    """When this key signed the checkpoint, as it says (s; a log: 0). Raises `Refused` (P1, P7) where it did not.
+
+    `verify` is for signatures of the key's type.
+    """
     times = []
     for data in note.signed_by(key):
-        time_s, signature = (0, data) if key.type == KeyType.LOG else split_cosignature(data)
-        signed = note.text.encode() if key.type == KeyType.LOG else cosigned_bytes(time_s, note.text)
-        if not verify(signed, signature, key.public_key):
+        time_s, signature = (0, data) if key.type == KeyType.LOG else split_cosignature(data, key.type)
+        signed = _bytes_under(key, note, time_s)
+        if signed is None or not verify(signed, signature, key.public_key):
             raise Refused(Rule.P7, f"a signature in the name of {key.name} is not by its key")
         times.append(time_s)
     return times
+
+
+def _bytes_under(key: NoteKey, note: Note, time_s: int) -> bytes | None:
+    """What a key of this type signs; `None`: it cannot sign that."""
+    if key.type == KeyType.LOG:
+        return note.text.encode()
+    if key.type == KeyType.COSIGNATURE:
+        return cosigned_bytes(time_s, note.text)
+    head = parse_checkpoint(note.text)
+    names = (one.encode() for one in (key.name, head.origin))
+    return subtree_bytes(key.name, time_s, head) if all(len(one) <= _MAX_NAME_BYTES for one in names) else None
+
+
+class MlDsaCosigners(NamedTuple):
+    """Members whose ML-DSA-44 cosignatures stand under a checkpoint."""
+
+    signed: tuple[bytes, ...] = ()
+    unchecked: tuple[bytes, ...] = ()
+    """Theirs cannot be verified here."""
+
+
+def check_ml_dsa(note: Note, origin: str, keys: Mapping[bytes, bytes], verify: Verify | None) -> MlDsaCosigners:
+    """Which of these members cosigned by their ML-DSA-44 keys. Raises `Refused` (P15) where one of them is bad."""
+    by = {member: ml_dsa_cosigner_key(origin, member, key) for member, key in keys.items()}
+    if verify is None:
+        return MlDsaCosigners(unchecked=tuple(member for member, key in by.items() if note.signed_by(key)))
+    try:
+        return MlDsaCosigners(tuple(member for member, key in by.items() if signed_at(key, note, verify)))
+    except Refused as refused:
+        raise Refused(Rule.P15, refused.reason) from None
 
 
 def check_cosigned(note: Note, origin: str, members: Iterable[bytes]) -> dict[bytes, int]:

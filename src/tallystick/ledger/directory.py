@@ -6,7 +6,7 @@ held its key at its log index, whatever is claimed later.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,10 +19,11 @@ from tallystick.ledger.changes import (
     Role,
     RotateMemberKey,
     SetMemberRole,
+    SetMlDsaKey,
 )
 from tallystick.ledger.encoding import Codec, Encoded, derived, digest, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import Index, Label, Milliseconds, OrganisationId, PublicKey, Title, WebDomain
+from tallystick.ledger.fields import Index, Label, Milliseconds, MlDsaKey, OrganisationId, PublicKey, Title, WebDomain
 from tallystick.ledger.names import fold
 from tallystick.ledger.params import Params
 from tallystick.ledger.trie import Trie, TrieProof, proven_value
@@ -64,6 +65,16 @@ class KeyEntry(Encoded):
         return self.since <= log_index and not has_ended and not is_over
 
 
+class MlDsaEntry(Encoded):
+    """The ML-DSA-44 key of a member key."""
+
+    organisation: OrganisationId
+    key: MlDsaKey | None
+    """`None`: it has none any more."""
+    since: Index
+    """The log index from which on this is so."""
+
+
 class Rotation(Encoded):
     """A member key that follows another when the block time has come."""
 
@@ -90,6 +101,7 @@ class Organisation(Encoded):
 
 _key_entries: Final[Codec[KeyEntry]] = Codec(KeyEntry, 1024, "key entry")
 _organisations: Final[Codec[Organisation]] = Codec(Organisation, 2048, "organisation")
+_ml_dsa_entries: Final[Codec[MlDsaEntry]] = Codec(MlDsaEntry, 2048, "ML-DSA key entry")
 
 
 @dataclass(frozen=True)
@@ -98,14 +110,21 @@ class Directory:
 
     organisations: Mapping[str, Organisation] = field(default_factory=dict)
     keys: Mapping[bytes, KeyEntry] = field(default_factory=dict)
+    ml_dsa: Mapping[bytes, MlDsaEntry] = field(default_factory=dict)
+    """By member key, those that ever had one."""
     trie: Trie = field(default_factory=Trie)
-    """Key entries under their keys, organisations under the hash of their ids; the values are encoded."""
+    """Key entries under their keys, organisations and ML-DSA keys under hashes; the values are encoded."""
 
     @classmethod
-    def of(cls, organisations: Sequence[Organisation], keys: Mapping[bytes, KeyEntry]) -> "Directory":
+    def of(
+        cls,
+        organisations: Sequence[Organisation],
+        keys: Mapping[bytes, KeyEntry],
+        ml_dsa: Mapping[bytes, MlDsaEntry] | None = None,
+    ) -> "Directory":
         """The directory with these records. Raises `Refused` (D2)."""
         _holders_of(organisations)
-        return cls()._with(organisations, keys)
+        return cls()._with(organisations, keys, ml_dsa)
 
     def __bool__(self) -> bool:
         return bool(self.organisations)
@@ -170,6 +189,11 @@ class Directory:
         """The id of the organisation that held the key at a log index."""
         entry = self.keys.get(key)
         return entry.organisation if entry is not None and entry.since <= log_index else None
+
+    def ml_dsa_key(self, member: bytes) -> bytes | None:
+        """The ML-DSA-44 key that stands for a member key."""
+        entry = self.ml_dsa.get(member)
+        return entry.key if entry is not None else None
 
     def successors(self, key: bytes) -> Iterator[bytes]:
         """The member keys that its organisation put in its place, one after the other."""
@@ -280,13 +304,14 @@ class Directory:
         return self._with_member_key(replace(organisation, rotated_ms=at.timestamp_ms), after, since, at, after)
 
     def change_keys(self, operation: AnyKeyOperation, actor: bytes, at: Position, params: Params) -> "Directory":
-        """What an organisation does with its own keys. Raises `Refused` (D4 to D6)."""
+        """What an organisation does with its own keys. Raises `Refused` (D4 to D7)."""
         organisation = self._acting(actor, operation)
         epoch, count = organisation.changes
         count = count + 1 if epoch == at.epoch else 1
         if count > MAX_CHANGES_AN_EPOCH:
             raise Refused(Rule.D5, f"{organisation.id} changed {MAX_CHANGES_AN_EPOCH} keys in this epoch")
         organisation, entries = replace(organisation, changes=(at.epoch, count)), dict[bytes, KeyEntry]()
+        ml_dsa = dict[bytes, MlDsaEntry]()
         match operation:
             case AddIssuer(_, key, label, until_ms):
                 self._check_new(key)
@@ -304,7 +329,11 @@ class Directory:
                 organisation = replace(organisation, rotation=Rotation(after, due_ms, compromised_since))
             case SetMemberRole(key, role):
                 entries[key] = replace(self.keys[key], role=Role(role))
-        return self._with([organisation], entries)
+            case SetMlDsaKey(member, key):
+                if key == self.ml_dsa_key(member):
+                    raise Refused(Rule.D7, f"that is so already of {member.hex()[:16]}…")
+                ml_dsa[member] = MlDsaEntry(organisation.id, key, at.log_index)
+        return self._with([organisation], entries, ml_dsa)
 
     def _acting(self, actor: bytes, operation: AnyKeyOperation) -> Organisation:
         """The organisation that the key acts for. Raises `Refused` (D6) unless it may do that."""
@@ -315,7 +344,7 @@ class Directory:
         match operation:
             case AddIssuer(named) | RotateMemberKey(named):
                 is_own = named == organisation.id
-            case EndIssuer(key) | SetMemberRole(key):
+            case EndIssuer(key) | SetMemberRole(key) | SetMlDsaKey(key):
                 is_own = key in self.keys and self.keys[key].organisation == organisation.id
         if not is_own:
             raise Refused(Rule.D6, f"{organisation.id} changes its own keys alone")
@@ -323,6 +352,8 @@ class Directory:
             raise Refused(Rule.D6, f"the member key of {organisation.id} is another")
         if isinstance(operation, SetMemberRole) and operation.key != organisation.member_key:
             raise Refused(Rule.D6, f"the member key of {organisation.id} is another")
+        if isinstance(operation, SetMlDsaKey) and operation.member != organisation.member_key:
+            raise Refused(Rule.D7, f"the member key of {organisation.id} is another")
         return organisation
 
     def _ended(self, key: bytes, compromised_since: int | None, at: Position) -> KeyEntry:
@@ -351,19 +382,31 @@ class Directory:
         """Of each folded name the organisation that has it, in this state."""
         return _holders_of(self.organisations.values())
 
-    def _with(self, organisations: Sequence[Organisation], entries: Mapping[bytes, KeyEntry]) -> "Directory":
+    def _with(
+        self,
+        organisations: Sequence[Organisation],
+        entries: Mapping[bytes, KeyEntry],
+        ml_dsa: Mapping[bytes, MlDsaEntry] | None = None,
+    ) -> "Directory":
         trie = self.trie
         for one in organisations:
             trie = trie.set(organisation_place(one.id), one.encoded)
         for key, entry in entries.items():
             trie = trie.set(key, entry.encoded)
+        for member, of_ml_dsa in (ml_dsa or {}).items():
+            trie = trie.set(ml_dsa_place(member), of_ml_dsa.encoded)
         merged = {**self.organisations, **{one.id: one for one in organisations}}
-        return Directory(merged, {**self.keys, **entries}, trie)
+        return Directory(merged, {**self.keys, **entries}, {**self.ml_dsa, **(ml_dsa or {})}, trie)
 
 
 def organisation_place(organisation_id: str) -> bytes:
     """The key in the trie under which an organisation stands (32 bytes)."""
     return digest(b"tallystick.organisation.v1\x00" + encode(organisation_id))
+
+
+def ml_dsa_place(member: bytes) -> bytes:
+    """The key in the trie under which a member key's ML-DSA key stands (32 bytes)."""
+    return digest(b"tallystick.pq.v1\x00" + member)
 
 
 def proven_key(proof: TrieProof, key: bytes, root: bytes) -> KeyEntry | None:
@@ -378,6 +421,39 @@ def proven_organisation(proof: TrieProof, organisation_id: str, root: bytes) -> 
     if found is None:
         raise Refused(Rule.T1, f"it shows that the directory has no organisation {organisation_id}")
     return _organisations.decode(found)
+
+
+class VoterKeys(NamedTuple):
+    """What a directory is shown to say of voters, by their keys."""
+
+    holders: dict[bytes, str]
+    """Ids of organisations."""
+    ml_dsa: dict[bytes, bytes]
+    """ML-DSA-44 keys."""
+
+
+def proven_voters(proofs: Iterable[TrieProof], voters: Iterable[bytes], root: bytes) -> VoterKeys:
+    """What proofs of their places show, in the directory with this root. Raises `Refused` (T1; E1 to E3)."""
+    places, found = {ml_dsa_place(key): key for key in voters}, VoterKeys({}, {})
+    for one in proofs:
+        place = one.leaf_key or b""
+        if (voter := places.get(place)) is not None:
+            value = proven_value(one, place, root)
+            if value is not None and (key := _ml_dsa_entries.decode(value).key) is not None:
+                found.ml_dsa[voter] = key
+        elif (entry := proven_key(one, place, root)) is not None:
+            found.holders[place] = entry.organisation
+    return found
+
+
+def prove_key(trie: Trie, key: bytes) -> tuple[TrieProof, TrieProof | None]:
+    """What the directory with this trie says of a key, and of the organisation that has it; `None`: none has.
+
+    Raises `Refused` (E1 to E3) where the key's entry is none.
+    """
+    entry = trie.get(key)
+    holder = None if entry is None else organisation_place(_key_entries.decode(entry).organisation)
+    return trie.prove(key), trie.prove(holder) if holder is not None else None
 
 
 def _rotation_due_ms(organisation: Organisation, now_ms: int, params: Params) -> int:

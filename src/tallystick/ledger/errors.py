@@ -48,6 +48,7 @@ class Rule(Enum):
     D4 = "key stands in the directory once"
     D5 = "changes of an organisation within their bounds"
     D6 = "change made by the key that may make it"
+    D7 = "ML-DSA key is of the member key in force, and another than before"
 
     M1 = "motions are made, approved and objected to by members"
     M2 = "motion changes what is in force to what is legal"
@@ -104,9 +105,17 @@ class Rule(Enum):
     P11 = "issuer is the one asked for"
     P12 = "certificate is valid"
     P13 = "status is fresh enough"
+    P14 = "time stamp of a trusted authority holds"
+    P15 = "ML-DSA signatures are by registered keys"
+    P16 = "nothing but its proof follows the PDF"
 
     T1 = "trie proof leads to the root"
     T2 = "audit path has the form of its place in the tree"
+    T3 = "consistency proof leads from the earlier root"
+
+    A1 = "conflict file as declared"
+    A2 = "the two checkpoints conflict"
+    A3 = "one key signed both"
 
 
 _MOST_TOLD = 120

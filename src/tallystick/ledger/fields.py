@@ -10,6 +10,8 @@ MAX_TOKENS: Final = 2**53 - 1
 MAX_TIMESTAMP_MS: Final = 2**53 - 1
 MAX_INDEX: Final = 2**53 - 1
 MAX_SUBJECT_CHARACTERS: Final = 256
+ML_DSA_KEY_BYTES: Final = 1_312
+ML_DSA_SIGNATURE_BYTES: Final = 2_420
 
 NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
 """Pattern of text without control characters, for Python and for ECMAScript, which has no `\\Z`."""
@@ -20,6 +22,9 @@ UNSIGNED: Final = bytes(64)
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+MlDsaKey = Annotated[bytes, Meta(min_length=ML_DSA_KEY_BYTES, max_length=ML_DSA_KEY_BYTES)]
+"""A public key of ML-DSA-44 (FIPS 204)."""
+MlDsaSignature = Annotated[bytes, Meta(min_length=ML_DSA_SIGNATURE_BYTES, max_length=ML_DSA_SIGNATURE_BYTES)]
 Version = Annotated[int, Meta(ge=1, le=255)]
 Index = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 Nonce = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -1,4 +1,4 @@
-"""RFC 6962 Merkle tree: its head, the frontier that a node carries, and audit paths, made and checked.
+"""RFC 6962 Merkle tree: its head, the frontier that a node carries, audit paths and consistency proofs.
 
 Hashes are 32 bytes. Leaf hash: SHA-256(0x00, data); node hash: SHA-256(0x01, left, right). Section numbers
 are RFC 6962's unless another RFC is named.
@@ -20,6 +20,11 @@ FullSubtree = Callable[[int, int], bytes]
 def leaf_hash(data: bytes) -> bytes:
     """Hash of one leaf (2.1)."""
     return sha256(b"\x00" + data).digest()
+
+
+def leaf_hashes(items: Iterable[bytes]) -> list[bytes]:
+    """Hashes of many leaves."""
+    return [sha256(b"\x00" + one).digest() for one in items]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -44,17 +49,20 @@ class Frontier(NamedTuple):
     size: int = 0
     peaks: tuple[bytes, ...] = ()
 
-    def extend(self, leaf_hashes: Iterable[bytes]) -> "Frontier":
-        """The frontier after appending these leaves, in order; this one stays as it is."""
-        size, peaks = self.size, list(self.peaks)
-        for leaf in leaf_hashes:
-            node, merging = leaf, size
+    def extend(self, hashes: Iterable[bytes], height: int = 0) -> "Frontier":
+        """The frontier after appending these leaves, in order; this one stays as it is.
+
+        Or full subtrees of this height, by their roots: then as many leaves as one has divide the size so far.
+        """
+        size, peaks = self.size >> height, list(self.peaks)
+        for one in hashes:
+            node, merging = one, size
             while merging & 1:
                 node = node_hash(peaks.pop(), node)
                 merging >>= 1
             peaks.append(node)
             size += 1
-        return Frontier(size, tuple(peaks))
+        return Frontier(size << height, tuple(peaks))
 
     def root(self) -> bytes:
         """The tree head (2.1) over all leaves so far."""
@@ -73,14 +81,21 @@ def audit_path(index: int, size: int, subtree: FullSubtree) -> list[bytes]:
     """
     if not 0 <= index < size:
         raise IndexError(f"leaf {index} of a tree of {size}")
-    path: list[bytes] = []
-    for height in range((size - 1).bit_length()):
-        sibling = (index >> height) ^ 1
-        if (sibling + 1) << height <= size:
-            path.append(subtree(height, sibling))
-        elif sibling << height < size:  # the right edge, whose leaves are the last of the tree
-            path.append(_head_of(_peaks(size, height, subtree)))
-    return path
+    return _siblings(index, 0, size, subtree)
+
+
+def consistency_path(old_size: int, size: int, subtree: FullSubtree) -> list[bytes]:
+    """The consistency proof (2.1.2) that the tree of the first `size` leaves goes on from that of `old_size`.
+
+    Raises `IndexError` for a tree without leaves, or one that is larger.
+    """
+    if not 0 < old_size <= size:
+        raise IndexError(f"a tree of {old_size} leaves before one of {size}")
+    if old_size == size:
+        return []
+    height, number = _last_peak(old_size)
+    peak = [subtree(height, number)] if number else []
+    return peak + _siblings(number, height, size, subtree)
 
 
 def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
@@ -90,9 +105,7 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
     """
     if not 0 <= index < size:
         raise Refused(Rule.T2, f"leaf {index} of a tree of {size}")
-    # The height at which the leaf's way up meets that of the last leaf: from there on, siblings stand on the left.
-    shared = (index ^ (size - 1)).bit_length()
-    length = shared + (index >> shared).bit_count()
+    shared, length = _way_up(index, size - 1)
     if len(path) != length:
         raise Refused(Rule.T2, f"{len(path)} hashes, {length} expected for leaf {index} of {size}")
     if any(len(one) != HASH_BYTES for one in (leaf, *path)):
@@ -102,6 +115,61 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
         is_right = height >= shared or index >> height & 1
         node = node_hash(sibling, node) if is_right else node_hash(node, sibling)
     return node
+
+
+def root_from_consistency(old_root: bytes, old_size: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The tree head over `size` leaves, by a consistency proof from the head over `old_size` (RFC 9162, 2.1.4.2).
+
+    Raises `Refused` (T3) unless the proof has the form of one between these sizes, and leads to the old head, too.
+    """
+    if not 0 < old_size <= size:
+        raise Refused(Rule.T3, f"from {old_size} leaves to {size}")
+    height, number = _last_peak(old_size)
+    shared, length = _way_up(number, (size - 1) >> height)
+    expected = 0 if old_size == size else length + (number > 0)
+    if len(path) != expected:
+        raise Refused(Rule.T3, f"{len(path)} hashes, {expected} expected from {old_size} leaves to {size}")
+    if any(len(one) != HASH_BYTES for one in (old_root, *path)):
+        raise Refused(Rule.T3, f"a hash in it is not of {HASH_BYTES} bytes")
+    if old_size == size:
+        return old_root
+    first, siblings = (path[0], path[1:]) if number else (old_root, path)
+    old = new = first
+    for level, sibling in enumerate(siblings):
+        if level >= shared or number >> level & 1:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+        else:
+            new = node_hash(new, sibling)
+    if old != old_root:
+        raise Refused(Rule.T3, f"it leads from another root of {old_size} leaves")
+    return new
+
+
+def _last_peak(size: int) -> tuple[int, int]:
+    """Height and number of the smallest of the full subtrees that a tree of so many leaves consists of."""
+    height = (size & -size).bit_length() - 1
+    return height, (size >> height) - 1
+
+
+def _way_up(number: int, last: int) -> tuple[int, int]:
+    """At which level above a node its way up meets that of the last node of its row, and how many siblings it has.
+
+    From that level on siblings stand on the left.
+    """
+    shared = (number ^ last).bit_length()
+    return shared, shared + (number >> shared).bit_count()
+
+
+def _siblings(number: int, height: int, size: int, subtree: FullSubtree) -> list[bytes]:
+    """What stands beside the way up from a full subtree to the head over `size` leaves, upward."""
+    path: list[bytes] = []
+    for level in range(height, (size - 1).bit_length()):
+        sibling = (number >> (level - height)) ^ 1
+        if (sibling + 1) << level <= size:
+            path.append(subtree(level, sibling))
+        elif sibling << level < size:  # the right edge, whose leaves are the last of the tree
+            path.append(_head_of(_peaks(size, level, subtree)))
+    return path
 
 
 def _peaks(size: int, below: int, subtree: FullSubtree) -> list[bytes]:

@@ -8,7 +8,7 @@ from msgspec import Meta
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
 from tallystick.ledger.certificate import AnyCertificate, Payload
-from tallystick.ledger.checkpoint import Cosignature
+from tallystick.ledger.checkpoint import Cosignature, MlDsaCosignature
 from tallystick.ledger.encoding import Codec, Encoded, encode
 from tallystick.ledger.fields import UNSIGNED, Digest, Index, PublicKey, Signature
 from tallystick.ledger.finality import FinalHeader
@@ -28,6 +28,7 @@ MAX_TALLIES: Final = 1024
 MAX_PROOFS: Final = 256
 MAX_ADDRESSES: Final = 1024
 MAX_COSIGNATURES: Final = 1024
+MAX_ML_DSA_COSIGNATURES: Final = 64
 
 Ids = Annotated[tuple[Digest, ...], Meta(max_length=MAX_IDS)]
 HeaderList = Annotated[tuple[Header, ...], Meta(max_length=MAX_HEADERS)]
@@ -222,7 +223,13 @@ class CosignatureRequest(_Message, tag=23):
     """Asks for the newest cosignatures, and all members to cosign an idle tip anew."""
 
 
-Spread = Status | Certificates | NewBlock | Prune | Addresses | Cosignatures
+class MlDsaCosignatures(_Message, tag=24):
+    """What members signed of the checkpoint at an epoch's end by ML-DSA-44, too."""
+
+    cosignatures: Annotated[tuple[MlDsaCosignature, ...], Meta(min_length=1, max_length=MAX_ML_DSA_COSIGNATURES)]
+
+
+Spread = Status | Certificates | NewBlock | Prune | Addresses | Cosignatures | MlDsaCosignatures
 """What nodes tell each other unasked."""
 Said = Votes | Proposal | ProposalCertificates | RecoveryRequest | RecoveryResponse
 """What members say to each other to agree."""

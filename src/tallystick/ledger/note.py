@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import ML_DSA_KEY_BYTES
 from tallystick.ledger.keys import check_public_key
 
 MAX_NOTE_BYTES: Final = 128 * 1024
@@ -28,6 +29,8 @@ class KeyType(IntEnum):
     """Ed25519 over the text."""
     COSIGNATURE = 0x04
     """Ed25519 over time and text (c2sp.org/tlog-cosignature)."""
+    ML_DSA = 0x06
+    """ML-DSA-44 over name, time, origin, size and root (likewise)."""
 
 
 class NoteSignature(NamedTuple):
@@ -111,6 +114,8 @@ def parse_key(text: str) -> NoteKey:
     key = NoteKey(name, data[0], data[1:])
     if key.type in (KeyType.LOG, KeyType.COSIGNATURE):
         check_public_key(key.public_key)
+    if key.type == KeyType.ML_DSA and len(key.public_key) != ML_DSA_KEY_BYTES:
+        raise Refused(Rule.P1, f"a key of ML-DSA-44 has {ML_DSA_KEY_BYTES:,} bytes, not {len(key.public_key):,}")
     return key
 
 

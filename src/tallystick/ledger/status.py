@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tallystick.ledger.changes import Effect
+from tallystick.ledger.changes import Effect, Reason
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.trie import Trie, TrieProof, proven_value
 
@@ -38,7 +38,7 @@ class StatusEntry(Struct, frozen=True):
 
 def unpacked(packed: bytes) -> StatusEntry:
     """Raise `Refused` (E2) unless these are the bytes of an entry."""
-    if len(packed) != _ENTRY_BYTES or packed[0] not in tuple(Effect):
+    if len(packed) != _ENTRY_BYTES or packed[0] not in tuple(Effect) or packed[1] not in tuple(Reason):
         raise Refused(Rule.E2, "no entry of a status")
     log_index, timestamp_ms = int.from_bytes(packed[2:10], "big"), int.from_bytes(packed[10:18], "big")
     superseded_ms = int.from_bytes(packed[50:], "big")

@@ -1,7 +1,7 @@
 """Policies (c2sp.org/tlog-policy): by which keys a log's checkpoint has to be signed, as the verifier names them.
 
-Witnesses cosign by Ed25519 (type 0x04). Keys of other types, such as ML-DSA-44's (0x06), are not verified here: they
-never count, and a policy that cannot be fulfilled without them is refused.
+Witnesses cosign by Ed25519 (type 0x04), or by ML-DSA-44 (0x06) where it can be verified. Keys of other types never
+count, and a policy that cannot be fulfilled without them is refused.
 """
 
 import re
@@ -34,6 +34,13 @@ class Policy(NamedTuple):
     names: dict[str, bytes | Group]
     """Witnesses, by their public keys (empty: of another type), and groups; none is one of no members."""
     quorum: str
+    verify_ml_dsa: Verify | None = None
+    """`None`: it cannot be verified here, and `keys` has none of ML-DSA."""
+
+    @property
+    def witness_types(self) -> tuple[KeyType, ...]:
+        """Of the keys whose cosignatures are verified."""
+        return (KeyType.COSIGNATURE, *((KeyType.ML_DSA,) if self.verify_ml_dsa is not None else ()))
 
     def holds(self, keys: Container[bytes]) -> bool:
         """Whether the witnesses with these public keys, which all signed, are a quorum."""
@@ -46,19 +53,20 @@ class Policy(NamedTuple):
     def check(self, note: Note, verify: Verify = is_signed) -> None:
         """Raise `Refused` (P1, P7) unless a log signed this checkpoint, and a quorum cosigned it, and none badly."""
         origin = parse_checkpoint(note.text).origin
-        signers = [key for key in self.keys if signed_at(key, note, verify)]
+        by_type: dict[int, Verify] = {KeyType.ML_DSA: self.verify_ml_dsa or verify}
+        signers = [key for key in self.keys if signed_at(key, note, by_type.get(key.type, verify))]
         if not any(key.type == KeyType.LOG and key.name == origin for key in signers):
             raise Refused(Rule.P7, f"no log of the policy signed this checkpoint of {origin}")
         if not self.holds(_cosigning(signers)):
             raise Refused(Rule.P7, "those who cosigned are no quorum of the policy")
 
 
-def parse_policy(data: bytes) -> Policy:
-    """Raise `Refused` (P1) unless this is a policy that can be fulfilled here."""
+def parse_policy(data: bytes, verify_ml_dsa: Verify | None = None) -> Policy:
+    """Raise `Refused` (P1) unless this is a policy that can be fulfilled here: without ML-DSA where it is `None`."""
     text = data.decode(errors="surrogateescape")  # names are bytes, whatever they mean
     if len(data) > MAX_POLICY_BYTES or _CONTROL.search(text) or not text.endswith("\n"):
         raise Refused(Rule.P1, f"a policy is at most {MAX_POLICY_BYTES} bytes of lines without control characters")
-    policy, used = Policy([], {"none": (0, ())}, ""), Used()
+    policy, used = Policy([], {"none": (0, ())}, "", verify_ml_dsa), Used()
     for number, line in enumerate(text[:-1].split("\n"), start=1):
         words = re.findall(r"[^ \t]+", line)
         if words and not words[0].startswith("#"):
@@ -89,7 +97,7 @@ def _with(policy: Policy, used: Used, kind: str, *words: str) -> Policy:
         return policy
     key = parse_key(words[0 if kind == "log" else 1])
     _use(used, kind, key.public_key)
-    is_verified = key.type == (KeyType.LOG if kind == "log" else KeyType.COSIGNATURE)
+    is_verified = key.type == KeyType.LOG if kind == "log" else key.type in policy.witness_types
     policy.keys.extend([key] if is_verified else [])
     if kind == "witness":
         if key.type == KeyType.LOG:
@@ -116,4 +124,4 @@ def _use(used: Used, kind: str, what: bytes | str) -> None:
 
 
 def _cosigning(keys: Iterable[NoteKey]) -> set[bytes]:
-    return {key.public_key for key in keys if key.type == KeyType.COSIGNATURE}
+    return {key.public_key for key in keys if key.type in (KeyType.COSIGNATURE, KeyType.ML_DSA)}

@@ -5,7 +5,7 @@ trie), so the tree, and its root, follow from the set alone. Bit 0 is the most s
 those of docs/protocol.md, section 2.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -84,6 +84,22 @@ class Trie:
 
     _top: _Node | None = None
     _size: int = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[bytes, bytes]]) -> "Trie":
+        """The trie of these entries, in linear time. Raises `ValueError` unless their keys ascend."""
+        nodes, bits, size = list[_Node](), list[int](), 0
+        before: bytes | None = None
+        for key, value in entries:
+            if len(key) != KEY_BYTES or (before is not None and key <= before):
+                raise ValueError(f"the keys of a trie have {KEY_BYTES} bytes, and ascend here")
+            if before is not None:
+                _join(nodes, bits, bit := _first_difference(before, key))
+                bits.append(bit)
+            nodes.append(_Leaf(key, value))
+            before, size = key, size + 1
+        _join(nodes, bits, -1)
+        return cls(nodes[0] if nodes else None, size)
 
     def __len__(self) -> int:
         return self._size
@@ -171,6 +187,13 @@ def proven_value(proof: TrieProof, key: bytes, root: bytes) -> bytes | None:
     if node != root:
         raise Refused(Rule.T1, f"it leads to {node.hex()[:16]}…, not to {root.hex()[:16]}…")
     return leaf_value if leaf_key == key else None
+
+
+def _join(nodes: list[_Node], bits: list[int], bit: int) -> None:
+    """Put under branches what stands below `bit`; between two of the nodes stands the branch of one of the bits."""
+    while bits and bits[-1] > bit:
+        right, left = nodes.pop(), nodes.pop()
+        nodes.append(_Branch(bits.pop(), (left, right)))
 
 
 def _branch_hash(bit: int, sides: tuple[bytes, bytes]) -> bytes:

@@ -16,6 +16,7 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.replay import replayed
 from tallystick.node import events
 from tallystick.node.agreement import Agreement
+from tallystick.node.epoch_ends import MlDsa
 from tallystick.node.finality_proofs import TrustedBlock
 from tallystick.node.intake import Intake
 from tallystick.node.limits import Limits
@@ -45,6 +46,8 @@ class SimulatedHost:
         self.clock_skew_ms = 0
         self.trusted_block: TrustedBlock | None = None
         """What its operator trusts; takes effect with the next start."""
+        self.ml_dsa: MlDsa | None = None
+        """What its machine has for ML-DSA-44; likewise."""
         self.network = network
         self._make_agreement = make_agreement
         self._limits = limits
@@ -61,7 +64,7 @@ class SimulatedHost:
         self._starts += 1
         self.agreement = self._make_agreement(self)
         chain = replayed(network.genesis, self.agreement.check_forger, self.archive, self.trusted_block)
-        self.node = Node(chain, self.agreement, self._limits, self.archive, self.trusted_block)
+        self.node = Node(chain, self.agreement, self._limits, self.archive, self.trusted_block, self.ml_dsa)
         self._intake = Intake(network.genesis.ledger_id, self.node.knowledge, network.verify, network.decode)
         self._timers.clear()
         self._actions_left = None

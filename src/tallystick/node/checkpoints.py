@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tallystick.ledger.checkpoint import Checkpoint, Cosignature, status_time
+from tallystick.ledger.checkpoint import Checkpoint, Cosignature, MlDsaCosignature, status_time
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
@@ -43,6 +43,8 @@ class Countersigned(NamedTuple):
     """The epoch of that block."""
     cosignatures: tuple[Cosignature, ...]
     """Keys ascending."""
+    ml_dsa: tuple[MlDsaCosignature, ...] = ()
+    """Likewise, at an epoch's end; each by the key that the state's directory has of its member."""
 
     @property
     def is_complete(self) -> bool:
@@ -51,7 +53,7 @@ class Countersigned(NamedTuple):
 
 
 @dataclass
-class _Candidate:
+class Candidate:
     """A block whose log may become a countersigned checkpoint."""
 
     state: State
@@ -63,10 +65,22 @@ class _Candidate:
 
     @property
     def size(self) -> int:
+        """Of the log."""
         return self.state.log.size
 
     @property
+    def root(self) -> bytes:
+        """Of the log."""
+        return self.state.log.root()
+
+    @property
+    def is_epoch_end(self) -> bool:
+        """Whether the block is the last of its epoch."""
+        return self.state.epoch.number != self.state.tip.epoch
+
+    @property
     def is_countersigned(self) -> bool:
+        """Whether members with more than 2/3 of the stake cosigned."""
         return self.voters.is_quorum(self.stake)
 
     def count(self, one: Cosignature) -> None:
@@ -98,7 +112,9 @@ class Checkpoints:
         self._rate = limits.cosignatures_per_second
         self._later = Allowances(1 / ANEW_AFTER_S, _LATER_TIMES)
         """By member: later times of a log, by this node's clock, whatever they claim."""
-        self._candidates: dict[int, _Candidate] = {}
+        self.own_latest: Cosignature | None = None
+        """The latest that this node made since it started."""
+        self._candidates: dict[int, Candidate] = {}
         """By size of the log, ascending: the newest countersigned one, later ones, the tip."""
         self._ahead: dict[bytes, Cosignature] = {}
         """By member: of a larger log than this node's, to be looked at when it gets there."""
@@ -128,7 +144,7 @@ class Checkpoints:
         if archive is None or (tip := self._tip) is None:
             return
         for one in archive.cosignatures():
-            is_of_tip = (one.size, one.root) == (tip.size, self._root(tip)) and tip.voters.stake(one.member) > 0
+            is_of_tip = (one.size, one.root) == (tip.size, tip.root) and tip.voters.stake(one.member) > 0
             if is_of_tip and one.is_signed(self._origin):
                 tip.count(one)
                 self._owes_tip = self._owes_tip and one.member != self.own
@@ -140,6 +156,20 @@ class Checkpoints:
         """The newest checkpoint that is countersigned, as far as it is known since the start."""
         found = self._countersigned
         return Countersigned(found.state, found.voters, found.in_order) if found is not None else None
+
+    @property
+    def epoch_end(self) -> Candidate | None:
+        """The newest block at hand that is the last of its epoch."""
+        return next((one for one in self._newest_first() if one.is_epoch_end), None)
+
+    @property
+    def log_size(self) -> int:
+        """Of this node's log."""
+        return self._state.log.size
+
+    def ml_dsa_key(self, member: bytes) -> bytes | None:
+        """The ML-DSA-44 key that a member with stake has now."""
+        return self._state.directory.ml_dsa_key(member) if self._has_stake(member) else None
 
     def told(self) -> Iterator[Cosignatures]:
         """What a peer may lack: of the newest countersigned checkpoint, and of the newest that has cosignatures."""
@@ -168,19 +198,15 @@ class Checkpoints:
         return self._state.epoch.stake(member) > 0 or self._state.stakes.account(member).staked > 0
 
     @property
-    def _tip(self) -> _Candidate | None:
+    def _tip(self) -> Candidate | None:
         return self._candidates.get(self._state.log.size)
 
     @property
-    def _countersigned(self) -> _Candidate | None:
+    def _countersigned(self) -> Candidate | None:
         return next((one for one in self._newest_first() if one.is_countersigned), None)
 
-    def _newest_first(self) -> Iterator[_Candidate]:
+    def _newest_first(self) -> Iterator[Candidate]:
         return (self._candidates[size] for size in reversed(self._candidates))
-
-    @staticmethod
-    def _root(candidate: _Candidate) -> bytes:
-        return candidate.state.log.root()
 
     # ---- what happens -----------------------------------------------------------------------------------------
 
@@ -200,13 +226,13 @@ class Checkpoints:
         before = next(self._newest_first(), None)
         if before is not None and not before.cosignatures and not before.state.has_checkpoint:
             del self._candidates[before.size]
-        self._candidates[size] = tip = _Candidate(state, epoch)
+        self._candidates[size] = tip = Candidate(state, epoch)
         self._owes_tip = self._may_cosign(tip)
         for one in [one for one in self._ahead.values() if one.size <= size]:
             del self._ahead[one.member]
             if one.size < size or not tip.voters.stake(one.member):
                 continue
-            if one.root == self._root(tip):
+            if one.root == tip.root:
                 self._count(tip, one)
                 self._fresh.append(one)
             else:
@@ -222,7 +248,7 @@ class Checkpoints:
             if self._candidates.pop(size).cosignatures and size > since:
                 self._dropped.append(size)
 
-    def _count(self, candidate: _Candidate, one: Cosignature) -> None:
+    def _count(self, candidate: Candidate, one: Cosignature) -> None:
         candidate.count(one)
         if one.member == self.own and candidate is self._tip:
             self._owes_tip = False
@@ -245,7 +271,7 @@ class Checkpoints:
                 refusals.append(Refused(Rule.N12, dated))
             elif candidate is None:
                 self._ahead[one.member] = one
-            elif one.root != self._root(candidate):
+            elif one.root != candidate.root:
                 refusals.append(_strange(one))
             elif one.member not in candidate.cosignatures or self._later.take(now_ms, one.member):
                 self._count(candidate, one)
@@ -319,11 +345,11 @@ class Checkpoints:
         """Whether nothing has waited for delta since the tip became final."""
         return self._idle_since_ms is not None and now_ms >= self._idle_since_ms + self._delta_ms
 
-    def _may_cosign(self, candidate: _Candidate) -> bool:
+    def _may_cosign(self, candidate: Candidate) -> bool:
         """Whether this node is a member of the block's epoch."""
         return self.own is not None and candidate.voters.stake(self.own) > 0
 
-    def _cosign(self, now_ms: int, candidate: _Candidate | None, actions: list[Action]) -> None:
+    def _cosign(self, now_ms: int, candidate: Candidate | None, actions: list[Action]) -> None:
         """Cosign a block's log, if this member may, and has not within the last minute; tell everybody."""
         if candidate is None or self.own is None or not self._may_cosign(candidate):
             return
@@ -331,9 +357,10 @@ class Checkpoints:
         if held is not None and time_s < held.time_s + ANEW_AFTER_S:
             return
         tip = candidate.state.tip
-        checkpoint = Checkpoint(self._origin, candidate.size, self._root(candidate))
+        checkpoint = Checkpoint(self._origin, candidate.size, candidate.root)
         signed = self._agreement.cosign(checkpoint, (tip.epoch, tip.view), time_s, actions)
         if signed is not None:
+            self.own_latest = signed
             self._count(candidate, signed)
             actions.append(Broadcast(Cosignatures((signed,))))
             self._make_room()

@@ -16,7 +16,16 @@ from tallystick.ledger.certificate import AnyCertificate, issue_evidence
 from tallystick.ledger.changes import VOTING
 from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import Blocks, Cosignatures, Entry, NewBlock, Request, Said, Status
+from tallystick.ledger.messages import (
+    Blocks,
+    Cosignatures,
+    Entry,
+    MlDsaCosignatures,
+    NewBlock,
+    Request,
+    Said,
+    Status,
+)
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
 from tallystick.node import events
@@ -25,6 +34,7 @@ from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.checkpoints import Checkpoints, Countersigned
+from tallystick.node.epoch_ends import EpochEnds, MlDsa
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
 from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
@@ -39,14 +49,16 @@ from tallystick.node.sync import Sync
 class Node:
     """One participant: a chain (as its host kept it), a box, and its peers. The rest of the archive it reads once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  each is a part of it that its host knows
         self,
         chain: Blockchain,
         agreement: Agreement,
         limits: Limits | None = None,
         archive: Archive | None = None,
         trusted_block: TrustedBlock | None = None,
+        ml_dsa: MlDsa | None = None,
     ) -> None:
+        """`ml_dsa`: `None` where the host does not know ML-DSA-44."""
         self.limits = limits or Limits()
         self.chain = chain
         self.box = CertificateBox(self.limits, self.state, chain.finder)
@@ -56,6 +68,7 @@ class Node:
         self._gossip = Gossip(self.limits)
         self._search = PayloadSearch(self.limits)
         self._checkpoints = Checkpoints(chain.genesis, self.state, agreement, self.limits)
+        self._ends = EpochEnds(chain.genesis, self._checkpoints, self.limits, ml_dsa)
         self._copy = ChainCopy(chain, self.box, self._search, self.sync, self._checkpoints)
         self._late = LateVotes()
         self._allowances = Allowances(self.limits.requests_per_second, 2 * self.limits.requests_per_second)
@@ -96,6 +109,11 @@ class Node:
     def checkpoint(self) -> Countersigned | None:
         """The newest checkpoint that is countersigned, as far as this node knows since its start."""
         return self._checkpoints.newest
+
+    @property
+    def epoch_checkpoint(self) -> Countersigned | None:
+        """The newest of an epoch's end that members cosigned by ML-DSA-44, too, as far as is known since the start."""
+        return self._ends.newest
 
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
@@ -200,7 +218,7 @@ class Node:
                 self._on_request(now_ms, peer, request, actions)
             case said if isinstance(said, Said):
                 self._on_said(now_ms, peer, said, actions)
-            case messages.Prune() | messages.Addresses() | messages.Cosignatures() as told:
+            case messages.Prune() | messages.Addresses() | Cosignatures() | MlDsaCosignatures() as told:
                 self._on_told(now_ms, peer, told, actions)
             case NewBlock() | Blocks() | messages.Finalizations() | messages.Headers() as said:
                 self._on_blocks(now_ms, peer, said, actions)
@@ -214,7 +232,7 @@ class Node:
         self,
         now_ms: int,
         peer: Peer,
-        told: messages.Prune | messages.Addresses | messages.Cosignatures,
+        told: messages.Prune | messages.Addresses | Cosignatures | MlDsaCosignatures,
         actions: list[Action],
     ) -> None:
         match told:
@@ -223,8 +241,11 @@ class Node:
             case messages.Addresses(records):
                 if self.exchange.heard(now_ms, peer, records, actions):
                     self._dial(now_ms, actions)
-            case messages.Cosignatures():
+            case Cosignatures():
                 self._pass_on(self._checkpoints.receive(now_ms, peer, told, actions), peer, actions)
+            case MlDsaCosignatures():
+                if new := self._ends.receive(now_ms, peer, told, actions):
+                    self._spread(MlDsaCosignatures(new), peer, actions)
 
     def _on_request(self, now_ms: int, peer: Peer, request: Request, actions: list[Action]) -> None:
         """Answer, within the peer's allowance: what waits, from the box; what is kept, the host sends."""
@@ -358,16 +379,26 @@ class Node:
             due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
             self._set_timer(Timer.CHECKPOINT, due_ms, actions)
             self._pass_on(self._checkpoints.take_fresh(), None, actions)
+            if lines := self._ends.settle(actions):
+                self._spread(MlDsaCosignatures(lines), None, actions)
 
     def _pass_on(self, new: tuple[Cosignature, ...], peer: Peer | None, actions: list[Action]) -> None:
+        if new:
+            self._spread(Cosignatures(new), peer, actions)
+
+    def _spread(self, said: Cosignatures | MlDsaCosignatures, peer: Peer | None, actions: list[Action]) -> None:
         """Along the tree of peers, as certificates go; whom that does not reach is told at the next connection."""
-        peers = self._gossip.eager(but=peer) if new else ()
-        actions.extend(events.Multicast(peers, Cosignatures(new)) for _ in peers[:1])
+        if peers := self._gossip.eager(but=peer):
+            actions.append(events.Multicast(peers, said))
+
+    def _tell_checkpoints(self, peer: Peer, actions: list[Action]) -> None:
+        actions.extend(Send(peer, one) for one in self._checkpoints.told())
+        actions.extend(Send(peer, one) for one in self._ends.told())
 
     def _ask_anew(self, now_ms: int, peer: Peer | None, actions: list[Action]) -> None:
         """Somebody wants fresh cosignatures of an idle tip: a peer is told those at hand."""
         if peer is not None:
-            actions.extend(Send(peer, one) for one in self._checkpoints.told())
+            self._tell_checkpoints(peer, actions)
         self._checkpoints.ask_anew(now_ms, peer, self.sync.is_behind(self.state.index, now_ms), actions)
 
     # ---- evidence ---------------------------------------------------------------------------------------------
@@ -399,7 +430,7 @@ class Node:
         self._dial(now_ms, actions)
         actions.append(Send(peer, self._status(self.box.ids(messages.MAX_IDS))))
         actions.extend(self._gossip.connected(peer))
-        actions.extend(Send(peer, one) for one in self._checkpoints.told())
+        self._tell_checkpoints(peer, actions)
         if self.box:
             self._has_news(now_ms, actions)
         self._agreement.connected(now_ms, peer, actions)

@@ -1,1 +1,1 @@
-"""Proofs that outlive the network: their form, and how they are verified offline (docs/proofs.md)."""
+"""Proofs that outlive the network: their form, how they are made up, and verified offline (docs/proofs.md)."""

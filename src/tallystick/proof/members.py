@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tallystick.ledger.bundle import FinalVotes, HandOver, Step, Voters
 from tallystick.ledger.encoding import Encoded
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Rule, expect, step
@@ -13,7 +14,6 @@ from tallystick.ledger.header import VERSION, Header
 from tallystick.ledger.roots import LogRoots, MemberRoots
 from tallystick.ledger.stake import Account, StakeTable
 from tallystick.ledger.vote import FINALIZE, Ballot, Tally, check_vote_signatures
-from tallystick.proof.bundle import FinalVotes, HandOver, Step, Voters
 
 _UNKNOWN_START = "the proof starts from an epoch not verified here before; make it without --since"
 
@@ -144,6 +144,28 @@ class Members:
         if epoch.members != members:
             raise NotProven(Rule.P4, f"the voters of epoch {number} are not distinct and in ascending order")
         return epoch
+
+
+def first_voters(genesis: Genesis, hand_over: HandOver) -> tuple[tuple[bytes, int], ...]:
+    """The keys and stakes of the epoch that a hand-over starts from, as it tells them. Raises `NotProven` (P4)."""
+    return _told(genesis, hand_over, hand_over.first)
+
+
+def last_voters(genesis: Genesis, hand_over: HandOver) -> tuple[tuple[bytes, int], ...]:
+    """Those of the epoch that it leads to, as it tells them: nothing of it is proven. Raises `NotProven` (P4)."""
+    steps = [one for at in hand_over.steps for one in (at.voters, at.next_voters)]
+    told = [one for one in (hand_over.first, *steps, hand_over.voters) if one is not None]
+    return _told(genesis, hand_over, told[-1] if told else None)
+
+
+def _told(genesis: Genesis, hand_over: HandOver, listed: Voters | None) -> tuple[tuple[bytes, int], ...]:
+    first = genesis.stakes().members
+    if listed is None:
+        return first
+    keys = (*(key for key, _ in first), *hand_over.keys)
+    if any(place >= len(keys) for place, _ in listed):
+        raise NotProven(Rule.P4, f"voters: a place beyond the {len(keys)} keys")
+    return tuple((keys[place], stake) for place, stake in listed)
 
 
 def _finalization(rule: Rule, epoch: Epoch, final: FinalBlock) -> Finalization:

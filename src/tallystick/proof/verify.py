@@ -1,26 +1,25 @@
 """Verifies a proof offline: `verify` is the list of checks, in the order and by the numbers of docs/proofs.md."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tallystick.ledger.bundle import Bundle, ProofExtra
 from tallystick.ledger.certificate import AnyCertificate, Payload, Statement, check_signed
-from tallystick.ledger.checkpoint import Checkpoint, check_cosigned, times_told
-from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation
-from tallystick.ledger.epoch import Epoch
+from tallystick.ledger.checkpoint import MlDsaCosigners, check_ml_dsa, times_told
+from tallystick.ledger.directory import KeyEntry, Organisation, proven_key, proven_organisation, proven_voters
 from tallystick.ledger.errors import NotProven, Rule, expect, step
 from tallystick.ledger.fields import is_domain
 from tallystick.ledger.file_statement import FileStatement, check_document, file_statement_in
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
-from tallystick.ledger.keys import is_signed
+from tallystick.ledger.keys import Verify, is_signed
 from tallystick.ledger.merkle import EMPTY_ROOT, leaf_hash, root_from_path
 from tallystick.ledger.status import proven_status
 from tallystick.ledger.tlog_policy import Policy
 from tallystick.ledger.trie import TrieProof
 from tallystick.ledger.validity import KeyState, Stated, Validity, ValidityState, validity_at
-from tallystick.proof.bundle import Bundle, ProofExtra
-from tallystick.proof.members import Anchor, Conflict, FinalBlock, MemberChange, Members
+from tallystick.proof.head import Cosigner, Head, proven_head
+from tallystick.proof.members import Anchor, MemberChange
 
 
 class Demand(NamedTuple):
@@ -39,16 +38,8 @@ class Demand(NamedTuple):
     """When it has to be valid; `None`: as of the proof's status."""
     fresh_ms: int | None = None
     """How old the status may be; `None`: any age."""
-
-
-class Cosigner(NamedTuple):
-    """A voter that countersigned the checkpoint."""
-
-    key: bytes
-    organisation: str | None
-    """The id of the one that has the key; `None`: the proof shows none."""
-    stake: int
-    time_s: int
+    verify_ml_dsa: Verify | None = None
+    """`None`: ML-DSA-44 cannot be verified here."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,10 @@ class Verdict:
     validity: Validity | None
     """`None`: the certificate is no statement."""
     cosigners: tuple[Cosigner, ...]
+    ml_dsa: MlDsaCosigners
+    """Who cosigned by ML-DSA-44, too, which says nothing of voters and status."""
+    ml_dsa_stake: int
+    """Of those whose are good."""
     total_stake: int
     final_s: int
     """Holders of more than 1/3 of the stake say that the checkpoint was final by then."""
@@ -100,21 +95,11 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
     """
     proof, checkpoint, extra, genesis = bundle.proof, bundle.checkpoint, bundle.extra, bundle.extra.genesis
     header, certificate, of_members = extra.header, extra.certificate, extra.of_members
-    # P3: the ledger is one that the verifier trusts, or the verifier's policy says whom to trust.
-    _check_trusted(genesis, demand)
-    # P4: the members are followed, from the genesis or from what was verified before, to the header's epoch.
-    members = Members(genesis, bundle.hand_over, demand.anchors)
-    for one in bundle.hand_over.steps:
-        members.follow(one)
-    # P5: more than 2/3 of their stake, and of that of the voters whom the header's state root names, made it final.
-    voters = _final_voters(bundle, members, demand)
-    # P6: the checkpoint is the head of the log that the same state root names.
-    head = Checkpoint(genesis.origin, extra.log.log_size, extra.log.log_root)
-    for what, expected, found in zip(Checkpoint._fields, head, checkpoint, strict=True):
-        expect(Rule.P6, f"{what} of the checkpoint", expected, found)
-    expect(Rule.P6, "lines of the checkpoint", len(checkpoint), proof.checkpoint.text.count("\n"))
-    # P7: more than 2/3 of the stake countersigned it, one member as the log; no signature of a member is bad.
-    cosigners = _cosigners(bundle, voters, demand.policy)
+    # P3 to P7: the ledger is trusted, its members are followed, and countersigned the checkpoint of a final header.
+    head = Head(
+        genesis, header, extra.votes, extra.following, bundle.hand_over, extra.log, of_members, proof.checkpoint
+    )
+    voters, cosigners, changes = proven_head(head, demand.ledger_id, demand.anchors, demand.policy)
     # P8: the certificate is the leaf at its index in that log.
     with step(Rule.P8, "path of the certificate"):
         root = root_from_path(certificate.leaf_hash, proof.log_index, checkpoint.size, proof.path)
@@ -129,7 +114,12 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         check_document(certificate, bundle.payload, demand.document)
     # T1: the directory says whose the issuer's key was; with the status trie, whether the certificate is valid.
     entry, organisation = _issuer(extra, proof.log_index)
-    held = _organisations_of(extra)
+    with step(Rule.T1, "directory"):
+        keys = proven_voters(extra.cosigners, [key for key, _ in voters.members], of_members.directory)
+    held = {one.key: one.organisation for one in genesis.founders} | keys.holders
+    # P15: no signature by an ML-DSA key of a voter, which the directory names, is bad.
+    with step(Rule.P15, "checkpoint"):
+        ml_dsa = check_ml_dsa(proof.checkpoint, genesis.origin, keys.ml_dsa, demand.verify_ml_dsa)
     stated = Stated(certificate.issuer, proof.log_index, block.timestamp_ms)
     at_ms = header.timestamp_ms if demand.at_ms is None else demand.at_ms
     final_s, status_s = times_told([(one.time_s, one.stake) for one in cosigners], voters.total)
@@ -146,12 +136,14 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         organisation=organisation,
         validity=_validity(extra, stated, entry, at_ms),
         cosigners=tuple(one._replace(organisation=held.get(one.key)) for one in cosigners),
+        ml_dsa=ml_dsa,
+        ml_dsa_stake=sum(map(voters.stake, ml_dsa.signed)),
         total_stake=voters.total,
         final_s=final_s,
         status_s=min(status_s, *(one // 1000 for one in later_ms)) if later_ms else status_s,
-        changes=tuple(members.changes),
+        changes=changes,
         is_older=bool(later_ms),
-        anchor=Anchor(genesis.ledger_id, voters.number, voters.members, header.index, header.hash, header.timestamp_ms),
+        anchor=head.anchor(voters),
     )
     # What the verifier asks of it: the issuer (P11), valid (P12), known as of a time that is late enough (P13).
     try:
@@ -161,54 +153,6 @@ def verify(bundle: Bundle, demand: Demand) -> Verdict:
         not_proven.verdict = verdict
         raise
     return verdict
-
-
-def _check_trusted(genesis: Genesis, demand: Demand) -> None:
-    if demand.ledger_id is None and demand.policy is None:
-        raise NotProven(Rule.P3, "no ledger is trusted here; name the one that you trust: tallystick trust add")
-    if demand.ledger_id is not None:
-        expect(Rule.P3, "ledger", demand.ledger_id, genesis.ledger_id)
-    elif demand.policy is not None and demand.policy.holds(()):
-        raise NotProven(Rule.P3, "the policy asks for no witness: whom to trust for the status, it does not say")
-
-
-def _final_voters(bundle: Bundle, members: Members, demand: Demand) -> Epoch:
-    extra, last = bundle.extra, bundle.extra.header
-    for one in extra.following:
-        if (one.epoch, one.index, one.parent_hash) != (last.epoch, last.index + 1, last.hash):
-            raise NotProven(Rule.P5, f"block {one.index} does not follow block {last.index} within its epoch")
-        last = one
-    final = FinalBlock(extra.header, last, extra.votes, extra.log, extra.of_members)
-    voters = members.final_voters(final, bundle.hand_over.voters, Rule.P5)
-    if demand.ledger_id is not None:
-        members.check_trusted()
-    elif demand.policy is not None:
-        voted = {voters.members[place][0] for place, _ in extra.votes.signatures}
-        if not demand.policy.holds(voted):
-            raise NotProven(Rule.P5, "those who voted do not satisfy the policy")
-    _check_order(extra.header, demand.anchors)
-    return voters
-
-
-def _check_order(header: Header, anchors: Iterable[Anchor]) -> None:
-    """On one chain index, time and epoch rise together, so a header that does not fit in is of another history."""
-    for one in anchors:
-        later = 1 if header.index > one.index else -1
-        rises = later * (header.timestamp_ms - one.timestamp_ms) > 0 and later * (header.epoch - one.epoch) >= 0
-        if not (header.hash == one.block_hash if header.index == one.index else rises):
-            raise Conflict(Rule.P4, f"a history with block {one.index}, verified before", one.block_hash, header.hash)
-
-
-def _cosigners(bundle: Bundle, voters: Epoch, policy: Policy | None) -> tuple[Cosigner, ...]:
-    note = bundle.proof.checkpoint
-    with step(Rule.P7, "checkpoint"):
-        times_s = check_cosigned(note, bundle.checkpoint.origin, [key for key, _ in voters.members])
-        if policy is not None:
-            policy.check(note)
-    stake = sum(voters.stake(key) for key in times_s)
-    if not voters.is_quorum(stake):
-        raise NotProven(Rule.P7, "stake that countersigned", f"more than 2/3 of {voters.total}", stake)
-    return tuple(Cosigner(key, None, voters.stake(key), time_s) for key, time_s in times_s.items())
 
 
 def _entrance_block(extra: ProofExtra, log_index: int) -> Header:
@@ -237,17 +181,6 @@ def _issuer(extra: ProofExtra, log_index: int) -> tuple[KeyEntry | None, Organis
         if entry is None or entry.since > log_index:
             return None, None
         return entry, proven_organisation(extra.organisation or TrieProof(None, None), entry.organisation, root)
-
-
-def _organisations_of(extra: ProofExtra) -> dict[bytes, str]:
-    """The ids of the organisations that have keys of voters."""
-    held = {one.key: one.organisation for one in extra.genesis.founders}
-    with step(Rule.T1, "directory"):
-        for one in extra.cosigners:
-            entry = proven_key(one, one.leaf_key or b"", extra.of_members.directory)
-            if one.leaf_key is not None and entry is not None:
-                held[one.leaf_key] = entry.organisation
-    return held
 
 
 def _check_issuer(verdict: Verdict, asked: str | None) -> None:

@@ -1,10 +1,12 @@
-"""Describes files for statements about them: name, size and hash, read a piece at a time."""
+"""Reads files that others made: bounded, and regular ones alone; describes them for statements about them."""
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from tallystick.ledger.file_statement import MAX_FILE_NAME_CHARACTERS, FileStatement, file_statement_codec
 from tallystick.problems import UnreadableFile
@@ -53,6 +55,27 @@ def describe_stream(name: str, stream: Readable, note: str = "") -> FileStatemen
     statement = FileStatement(_encodable(name), size_bytes, hashed.digest(), note)
     file_statement_codec.encode_checked(statement)
     return statement
+
+
+def read_bounded(path: Path, most: int) -> bytes | None:
+    """At most one byte more than may be: that is refused as too long. `None`: no regular file is there."""
+    with opened(path) as file:
+        return file.read(most + 1) if file is not None else None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO | None]:
+    """A regular file, if it is there. Raises `UnreadableFile`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except FileNotFoundError:
+        yield None
+    except IsADirectoryError:
+        yield None
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _encodable(name: str) -> str:

@@ -1,13 +1,13 @@
-"""How the voters of a later epoch follow from those of an earlier one: the steps of a hand-over (proof/bundle.py)."""
+"""How the voters of a later epoch follow from those of an earlier one: the steps of a hand-over (ledger/bundle.py)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from tallystick.ledger.bundle import FinalVotes, HandOver, Step, Voters
 from tallystick.ledger.finality import FinalHeader, Members
 from tallystick.ledger.vote import Tally
 from tallystick.problems import StoreError
-from tallystick.proof.bundle import FinalVotes, HandOver, Step, Voters
 from tallystick.storage.store import Store
 
 _AT_HAND: Final = 4_096

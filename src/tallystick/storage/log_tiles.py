@@ -14,7 +14,7 @@ from tallystick.ledger.block import Block, block_codec, genesis_block
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.merkle import HASH_BYTES, audit_path, leaf_hash, risen, tree_root
+from tallystick.ledger.merkle import HASH_BYTES, Frontier, audit_path, leaf_hash, risen, tree_root
 from tallystick.problems import DamagedStore
 from tallystick.storage.payload_tables import is_hash
 from tallystick.storage.sqlite_file import Database, decode_column
@@ -69,7 +69,7 @@ def _log_leaves(database: Database, index: int, encoded: object) -> list[bytes]:
         raise DamagedStore(f"{database.path}: block {index} was altered: {refused}", refused) from None
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
     """A row of the table."""
 
     tree: int
@@ -84,7 +84,7 @@ class _Tile(NamedTuple):
     hashes: bytes
 
 
-class _Edge:
+class Edge:
     """What fills no tile yet of a tree, level by level."""
 
     def __init__(self, tree: Tree, height: int) -> None:
@@ -101,9 +101,21 @@ class _Edge:
         """How many leaves the tree has."""
         return (self.full[0] << self.height) + len(self.hashes[0]) // HASH_BYTES
 
-    def add(self, block_index: int, leaf_hashes: Sequence[bytes]) -> list[_Tile]:
+    def frontier(self) -> Frontier:
+        """The tree's frontier: each of its peaks stands over hashes of the edge."""
+        peaks = list[bytes]()
+        for hashes in reversed(self.hashes):
+            at, count = 0, len(hashes) // HASH_BYTES
+            for rising in range(self.height - 1, -1, -1):
+                if count >> rising & 1:
+                    end = at + (HASH_BYTES << rising)
+                    peaks.append(risen(bytes(hashes[at:end]), rising))
+                    at = end
+        return Frontier(self.size, tuple(peaks))
+
+    def add(self, block_index: int, leaf_hashes: Sequence[bytes]) -> list[Tile]:
         """Add what the next block brings; the tiles that are full now."""
-        tiles: list[_Tile] = []
+        tiles: list[Tile] = []
         while self.position < len(leaf_hashes):
             end = self.position + (1 << self.height) - len(self.hashes[0]) // HASH_BYTES
             self.hashes[0] += b"".join(leaf_hashes[self.position : end])
@@ -114,7 +126,7 @@ class _Edge:
         self.next_block, self.position = block_index + 1, 0
         return tiles
 
-    def _taken_off(self, level: int, block_index: int, position: int) -> _Tile:
+    def _taken_off(self, level: int, block_index: int, position: int) -> Tile:
         """What is one tile now leaves the edge; its root comes to the level above."""
         hashes, half = bytes(self.hashes[level]), self.height // 2
         middle = risen(hashes, half)
@@ -122,7 +134,7 @@ class _Edge:
         number, self.full[level], self.hashes[level] = self.full[level], self.full[level] + 1, bytearray()
         self.add_level(level + 1)
         self.hashes[level + 1] += root
-        return _Tile(self.tree, level, number, block_index, position, root, middle, hashes)
+        return Tile(self.tree, level, number, block_index, position, root, middle, hashes)
 
     def add_level(self, level: int) -> None:
         """Have this level, which comes after those there are, or is one of them."""
@@ -138,7 +150,7 @@ class HashTiles:
         self._database = database
         self._leaves = leaves
         self._height = height
-        self._edges: dict[Tree, _Edge] = {}
+        self._edges: dict[Tree, Edge] = {}
         self._tiles: dict[tuple[Tree, int, int], tuple[bytes, bytes]] = {}
         self._nodes: dict[tuple[Tree, int, int], bytes] = {}
         """Hashes of full subtrees by height and number: they never change."""
@@ -155,6 +167,13 @@ class HashTiles:
         """
         self._reach(tree, size)
         return audit_path(index, size, partial(self._node, tree))
+
+    def row(self, tree: Tree, level: int, number: int, width: int) -> bytes:
+        """The first `width` hashes of a tile, full or not. Raises as `path` does."""
+        self._reach(tree, ((number << self._height) + width) << (self._height * level))
+        edge = self._edges[tree]
+        row = bytes(edge.hashes[level]) if number == edge.full[level] else self._tile(tree, level, number)[1]
+        return row[: HASH_BYTES * width]
 
     def forget(self) -> None:
         """Hold nothing in memory: the file may have less than was added."""
@@ -185,7 +204,7 @@ class HashTiles:
 
     def are_as_derived(self, blocks: Iterable[Block]) -> bool:
         """Whether the table holds what follows from the blocks, block 0 among them, and nothing else."""
-        count, edges = 0, {tree: _Edge(tree, self._height) for tree in Tree}
+        count, edges = 0, {tree: Edge(tree, self._height) for tree in Tree}
         for block in blocks:
             for tree, leaf_hashes in leaves_of(block).items():
                 for tile in edges[tree].add(block.index, leaf_hashes):
@@ -197,7 +216,7 @@ class HashTiles:
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
-    def _keep(self, tiles: Sequence[_Tile]) -> None:
+    def _keep(self, tiles: Sequence[Tile]) -> None:
         self._database.execute_many("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tiles)
 
     def _catch_up(self, tree: Tree) -> None:
@@ -222,20 +241,20 @@ class HashTiles:
         if size > edge.size:
             raise IndexError(f"a tree of {size} leaves, {edge.size} are kept")
 
-    def _read_on(self, edge: _Edge) -> Iterator[list[_Tile]]:
+    def _read_on(self, edge: Edge) -> Iterator[list[Tile]]:
         """Add to an edge what the kept blocks bring beyond it; the tiles that are full then, block by block."""
         for block_index, leaf_hashes in self._leaves(edge.tree, edge.next_block):
             if not all(map(is_hash, leaf_hashes)):
-                raise self._damaged(edge.tree)
+                raise self.damaged(edge.tree)
             yield edge.add(block_index, leaf_hashes)
 
-    def _edge_in_file(self, tree: Tree) -> _Edge:
+    def _edge_in_file(self, tree: Tree) -> Edge:
         """The edge behind the last tiles, still without leaves, of one moment: the node may add a tile meanwhile."""
         with self._database.frozen():
             return self._edge_of_now(tree)
 
-    def _edge_of_now(self, tree: Tree) -> _Edge:
-        edge = _Edge(tree, self._height)
+    def _edge_of_now(self, tree: Tree) -> Edge:
+        edge = Edge(tree, self._height)
         last = self._last(tree, 0)
         if last is not None:
             edge.full[0], edge.next_block, edge.position = last[0] + 1, last[1], last[2] + 1
@@ -248,7 +267,7 @@ class HashTiles:
             sql = "SELECT root FROM tiles WHERE (tree, level) = (?, ?) AND number >= ? ORDER BY number LIMIT ?"
             roots = [row[0] for row in self._database.select(sql, (tree, level - 1, first, 1 << self._height))]
             if len(roots) != below - first or len(roots) >> self._height or not all(map(is_hash, roots)):
-                raise self._damaged(tree)
+                raise self.damaged(tree)
             edge.hashes[level] += b"".join(roots)
         return edge
 
@@ -259,7 +278,7 @@ class HashTiles:
         )
         for number, block_index, position in self._database.select(sql, (tree, level)):
             if not all(isinstance(one, int) and 0 <= one <= MAX_INDEX for one in (number, block_index, position)):
-                raise self._damaged(tree)
+                raise self.damaged(tree)
             return number, block_index, position
         return None
 
@@ -296,13 +315,14 @@ class HashTiles:
             )
             sizes = [HASH_BYTES << (self._height - self._height // 2), HASH_BYTES << self._height]
             if [len(one) if isinstance(one, bytes) else 0 for row in rows for one in row] != sizes:
-                raise self._damaged(tree)
+                raise self.damaged(tree)
             found = rows[0]
             if len(self._tiles) >= _TILES_AT_HAND:
                 del self._tiles[next(iter(self._tiles))]
         self._tiles[key] = found  # the last to be dropped
         return found
 
-    def _damaged(self, tree: Tree) -> DamagedStore:
+    def damaged(self, tree: Tree) -> DamagedStore:
+        """What to raise when the hashes, or leaves, of a tree are not those that were kept."""
         what = f"{self._database.path}: the hashes of its {tree.name.lower()} were altered"
         return DamagedStore(f"{what}; check and repair it, or restore it from a backup")

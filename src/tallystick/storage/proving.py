@@ -1,62 +1,34 @@
-"""Makes proofs that need no node: of a certificate, at a checkpoint that members countersigned (proof/bundle.py)."""
+"""Makes proofs that need no node: of a certificate, at a checkpoint that members countersigned (ledger/bundle.py)."""
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
-from msgspec.structs import replace
-
+from tallystick.ledger.bundle import MAX_FOLLOWING, Entrance
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Place
-from tallystick.ledger.checkpoint import Cosignature, signed_checkpoint, status_time
-from tallystick.ledger.directory import organisation_place
-from tallystick.ledger.encoding import encode
+from tallystick.ledger.checkpoint import MAX_LOG_LINES, Cosignature, MlDsaCosignature, signed_checkpoint, status_time
+from tallystick.ledger.directory import ml_dsa_place
+from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash, root_from_path
 from tallystick.ledger.note import MAX_NOTE_SIGNATURES, Note
 from tallystick.ledger.roots import LogRoots
 from tallystick.ledger.state import State, genesis_state
-from tallystick.ledger.tlog_proof import TlogProof
-from tallystick.ledger.trie import TrieProof
 from tallystick.node.checkpoints import Countersigned
 from tallystick.problems import BadRequest, DamagedStore, NotThere, Problem
-from tallystick.proof.bundle import (
-    MAX_EXTRA_BYTES,
-    MAX_FOLLOWING,
-    Entrance,
-    FinalVotes,
-    HandOver,
-    ProofExtra,
-)
-from tallystick.proof.bundle import VERSION as PROOF_VERSION
 from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_hand_over
 from tallystick.storage.log_tiles import Tree
+from tallystick.storage.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
+from tallystick.storage.mirror import VERSION as MIRROR_VERSION
+from tallystick.storage.mirror import MirroredState
 from tallystick.storage.store import Outline, Store
 
-_SHARED_AT_HAND: Final = 4
+MAX_ML_DSA: Final = 16
+"""Of so many members a proof tells cosignatures by ML-DSA: each takes 5 kB with its key."""
+_HEADS_AT_HAND: Final = 4
 _ROOTS_AT_HAND: Final = 64
 _BLOCKS_AT_HAND: Final = 16
-
-
-class ProofFiles(NamedTuple):
-    """A proof, and what does not fit into it."""
-
-    proof: str
-    """FILE.tlog-proof, a text."""
-    members: bytes | None
-    """FILE.members, an encoded `HandOver`."""
-    payload: bytes | None
-    """FILE.payload, an encoded `Payload`."""
-
-
-class _Shared(NamedTuple):
-    """What all proofs of one checkpoint have in common."""
-
-    note: Note
-    votes: FinalVotes
-    following: tuple[Header, ...]
-    hand_over: HandOver
-    cosigners: tuple[TrieProof, ...]
 
 
 class Prover:
@@ -68,7 +40,7 @@ class Prover:
         self._outline = lru_cache(_BLOCKS_AT_HAND)(self._read_outline)
         self._ends = EpochEnds(store)
         self._log_roots = lru_cache(_ROOTS_AT_HAND)(self._read_log_roots)
-        self._shared: dict[tuple[bytes, tuple[Cosignature, ...], int], _Shared] = {}
+        self._heads: dict[tuple[bytes, tuple[object, ...], int], Head] = {}
 
     def prove(self, place: Place, log_index: int, at: Countersigned, since: int = 0) -> ProofFiles:
         """The proof of the certificate there, for whoever knows the voters of epoch `since`; 0: the genesis.
@@ -78,38 +50,34 @@ class Prover:
         state = at.state
         if log_index >= state.log.size:
             raise NotThere(f"certificate {log_index} of the log is not covered by a checkpoint yet")
-        shared = self._shared_of(at, since)
         block, certificate = self._outline(place.block_index), self.certificate(place)
-        payload = self._store.payload(certificate.payload_hash) if certificate.payload_hash else None
-        issuer, organisation = _issuer(state, certificate)
-        extra = ProofExtra(
-            version=PROOF_VERSION,
-            genesis=self._store.genesis,
+        leaf = Leaf(
             certificate=certificate,
-            payload=payload,
-            header=state.tip,
-            votes=shared.votes,
-            following=shared.following,
-            hand_over=shared.hand_over,
-            log=state.roots.of_log,
-            of_members=state.roots.of_members,
+            payload=self._store.payload(certificate.payload_hash) if certificate.payload_hash else None,
+            log_index=log_index,
+            path=self._path(Tree.LOG, log_index, state.log.size, certificate.leaf_hash, state.roots.log_root),
             entrance=self._entrance(block, log_index - place.position, state),
-            status=state.status.trie.prove(certificate.id),
-            issuer=issuer,
-            organisation=organisation,
-            cosigners=shared.cosigners,
         )
-        path = self._path(Tree.LOG, log_index, state.log.size, certificate.leaf_hash, state.roots.log_root)
-        encoded, members, beside = encode(extra), None, None
-        if len(encoded) > MAX_EXTRA_BYTES and payload is not None:
-            extra, beside = replace(extra, payload=None), encode(payload)
-            encoded = encode(extra)
-        if len(encoded) > MAX_EXTRA_BYTES:
-            extra, members = replace(extra, hand_over=None), shared.hand_over.encoded
-            encoded = encode(extra)
-        if len(encoded) > MAX_EXTRA_BYTES:
-            raise Problem(f"a proof of this ledger takes {len(encoded)} bytes, {MAX_EXTRA_BYTES} are allowed")
-        return ProofFiles(TlogProof(encoded, log_index, path, shared.note).encoded, members, beside)
+        try:
+            return put_together(self._head_of(at, since), leaf)
+        except Refused as refused:
+            raise Problem(refused.reason) from None
+
+    def mirrored(self, at: Countersigned) -> MirroredState:
+        """What a mirror holds beside tiles, for proofs at this checkpoint. Raises `NotKept`, `DamagedStore`."""
+        head = self._head_of(at, 0)
+        return MirroredState(
+            version=MIRROR_VERSION,
+            genesis=head.genesis,
+            header=head.header,
+            votes=head.votes,
+            following=head.following,
+            hand_over=head.hand_over,
+            log=head.log,
+            of_members=head.of_members,
+            directory=tuple(head.directory.items()),
+            status=tuple(head.status.items()),
+        )
 
     def certificate(self, place: Place) -> AnyCertificate:
         """The one there. Raises `DamagedStore`."""
@@ -117,15 +85,15 @@ class Prover:
 
     # ---- of all proofs at a checkpoint --------------------------------------------------------------------------
 
-    def _shared_of(self, at: Countersigned, since: int) -> _Shared:
-        key = (at.state.tip.hash, at.cosignatures, since)
-        if key not in self._shared:
-            while len(self._shared) >= _SHARED_AT_HAND:
-                del self._shared[next(iter(self._shared))]
-            self._shared[key] = self._share(at, since)
-        return self._shared[key]
+    def _head_of(self, at: Countersigned, since: int) -> Head:
+        key = (at.state.tip.hash, (at.cosignatures, at.ml_dsa), since)
+        if key not in self._heads:
+            while len(self._heads) >= _HEADS_AT_HAND:
+                del self._heads[next(iter(self._heads))]
+            self._heads[key] = self._read_head(at, since)
+        return self._heads[key]
 
-    def _share(self, at: Countersigned, since: int) -> _Shared:
+    def _read_head(self, at: Countersigned, since: int) -> Head:
         state, epoch = at.state, at.voters.number
         if since > epoch:
             raise BadRequest(f"epoch {since} is later than the checkpoint, which is of epoch {epoch}")
@@ -134,15 +102,24 @@ class Prover:
         if last is None or votes is None or votes.ballot.epoch != epoch or last - state.index > MAX_FOLLOWING:
             raise NotKept(f"the votes that make block {state.index} final are not kept here; ask another node")
         following = tuple(self._header(index) for index in range(state.index + 1, last + 1))
-        named = {one.key for one in self._store.genesis.founders}
         cosignatures = _chosen(at)
-        others = [one.member for one in cosignatures if one.member not in named] if state.directory else []
-        return _Shared(
-            note=signed_checkpoint(self._store.genesis.origin, cosignatures),
+        genesis, directory = self._store.genesis, state.directory
+        ml_dsa = _chosen_ml_dsa(at, len(cosignatures))
+        keys = {one.member: directory.ml_dsa_key(one.member) for one in ml_dsa}
+        lines = [one.line(genesis.origin, key) for one in ml_dsa if (key := keys[one.member]) is not None]
+        cosigners = prove_cosigners(genesis, (one.member for one in cosignatures), directory.trie)
+        return Head(
+            genesis=genesis,
+            note=signed_checkpoint(genesis.origin, cosignatures, further=lines),
+            header=state.tip,
             votes=final_votes(votes, at.voters.members),
             following=following,
             hand_over=plan_hand_over(self._ends, since, epoch, votes),
-            cosigners=tuple(state.directory.trie.prove(one) for one in others),
+            log=state.roots.of_log,
+            of_members=state.roots.of_members,
+            directory=directory.trie,
+            status=state.status.trie,
+            cosigners=cosigners + tuple(directory.trie.prove(ml_dsa_place(one.member)) for one in ml_dsa),
         )
 
     # ---- of one certificate -------------------------------------------------------------------------------------
@@ -198,18 +175,24 @@ def status_s(at: Countersigned) -> int:
 
 
 def _chosen(at: Countersigned) -> list[Cosignature]:
-    """Those that a note has room for: of many, those with the most stake. They are told in the order of their keys."""
+    """Those that a note has room for: of many, those with the most stake. They are told in the order of their keys.
+
+    Those by ML-DSA have their room beside them if a quorum does without it.
+    """
     by_stake = sorted(at.cosignatures, key=lambda one: (-at.voters.stake(one.member), one.member))
-    chosen = by_stake[: MAX_NOTE_SIGNATURES - 1]
-    if not at.voters.is_quorum(sum(at.voters.stake(one.member) for one in chosen)):
+    places = MAX_NOTE_SIGNATURES - 1
+    for room in (places - min(len(at.ml_dsa), MAX_ML_DSA), places):
+        chosen = by_stake[:room]
+        if at.voters.is_quorum(sum(at.voters.stake(one.member) for one in chosen)):
+            break
+    else:
         of = f"of {len(at.voters.members)} members, the {len(chosen)} with the most stake hold no more than 2/3 of it"
         raise Problem(f"{of}, and a proof has room for no more: there is none until they hold more of it")
     return sorted(chosen, key=lambda one: one.member)
 
 
-def _issuer(state: State, certificate: AnyCertificate) -> tuple[TrieProof, TrieProof | None]:
-    """What the directory says of the issuer's key, and of the organisation that has it."""
-    directory = state.directory
-    entry = directory.keys.get(certificate.issuer)
-    holder = directory.trie.prove(organisation_place(entry.organisation)) if entry is not None else None
-    return directory.trie.prove(certificate.issuer), holder
+def _chosen_ml_dsa(at: Countersigned, cosigners: int) -> list[MlDsaCosignature]:
+    """Likewise those by ML-DSA that there is room for, beside the others."""
+    room = MAX_NOTE_SIGNATURES - cosigners - (cosigners if cosigners <= MAX_LOG_LINES else 1)
+    by_stake = sorted(at.ml_dsa, key=lambda one: (-at.voters.stake(one.member), one.member))
+    return sorted(by_stake[: min(MAX_ML_DSA, room)], key=lambda one: one.member)

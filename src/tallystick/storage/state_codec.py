@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from tallystick.ledger.directory import Directory, KeyEntry, Organisation
+from tallystick.ledger.directory import Directory, KeyEntry, MlDsaEntry, Organisation
 from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
@@ -46,6 +46,7 @@ class _Encoded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     params: Params
     organisations: tuple[Organisation, ...]
     keys: tuple[tuple[PublicKey, KeyEntry], ...]
+    ml_dsa: tuple[tuple[PublicKey, MlDsaEntry], ...]
     status: tuple[tuple[Digest, bytes], ...]
     motions: tuple[OpenMotion, ...]
 
@@ -70,6 +71,7 @@ def encode_state(state: State) -> bytes:
             params=state.params,
             organisations=tuple(state.directory.organisations.values()),
             keys=tuple(state.directory.keys.items()),
+            ml_dsa=tuple(state.directory.ml_dsa.items()),
             status=tuple(state.status.trie.items()),
             motions=tuple(state.motions.open.values()),
         )
@@ -97,7 +99,7 @@ def decode_state(data: bytes, genesis: Genesis) -> State:
         epoch_ends=encoded.epoch_ends,
         voters=encoded.voters,
         checkpoint_ms=encoded.checkpoint_ms,
-        directory=Directory.of(encoded.organisations, dict(encoded.keys)),
+        directory=Directory.of(encoded.organisations, dict(encoded.keys), dict(encoded.ml_dsa)),
         status=Status(reduce(lambda trie, entry: trie.set(*entry), encoded.status, Trie())),
         motions=Motions({one.id: one for one in encoded.motions}),
     )

@@ -314,6 +314,14 @@ class Store:
         found: bytes = rows[0][0]
         return found
 
+    def members_hashes(self, start: int) -> Iterator[bytes]:
+        """`members_hash` of this block and of those after it. Raises `DamagedStore` where one is missing."""
+        sql = "SELECT block_index, members_hash FROM state_parts WHERE block_index >= ? ORDER BY block_index LIMIT ?"
+        while rows := self.database.select(sql, (start, _HASHES_AT_ONCE)):
+            for index, found in rows:
+                yield found if index == start and is_hash(found) else self.members_hash(start)
+                start += 1
+
     def changes_of_voters(self, after: int, last: int) -> list[int]:
         """The epochs after one, and up to another, that have other voters than the epoch before; ascending."""
         sql = "SELECT epoch + 1 FROM epoch_ends WHERE members IS NOT NULL AND epoch >= ? AND epoch < ? ORDER BY epoch"
@@ -338,6 +346,10 @@ class Store:
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """Raises `DamagedStore` at a row that is not the block it should be."""
         return (self._decode_block(block_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
+
+    def outlines(self, start: int = 1) -> Iterator[Outline]:
+        """The same, at a tenth of the cost for large blocks."""
+        return (self._decode_block(_outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
     def block(self, index: int) -> Block | None:
         """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""

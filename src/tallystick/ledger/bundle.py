@@ -106,7 +106,8 @@ class ProofExtra(Encoded):
     """Of its key, in the directory trie; likewise the entry of the organisation that has the key, if one does."""
     organisation: TrieProof | None
     cosigners: Annotated[tuple[TrieProof, ...], Meta(max_length=MAX_GENESIS_MEMBERS)]
-    """Of the keys of voters that the genesis does not name, in the directory trie, keys ascending."""
+    """In the directory trie: of the keys of voters that the genesis does not name, keys ascending; likewise of the
+    ML-DSA keys of voters."""
 
 
 extra_codec: Final[Codec[ProofExtra]] = Codec(ProofExtra, MAX_EXTRA_BYTES, "extra")

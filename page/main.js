@@ -1,0 +1,529 @@
+// The page: what was given, what is asked and trusted, and what is shown of it.
+
+import { card } from "./card.js";
+import { byId, element, fill, icon, save } from "./dom.js";
+import { bytesOf, described, giveTogether, paired, unreadable } from "./files.js";
+import { chosenFolder, droppedIn, pathOf } from "./folders.js";
+import { Mirrors } from "./mirrors.js";
+import { carriedIn, changedPdf } from "./pdf.js";
+import { toHex } from "./proof/bytes.js";
+import { sha256Of } from "./proof/hash.js";
+import { NOTHING_ASKED, watchQuestion } from "./question.js";
+import { printStatement, saveStatement } from "./statement.js";
+import { pause } from "./steps.js";
+import { table } from "./table.js";
+import { TrustStore, usableStorage } from "./trust.js";
+import { TrustPanel, trustForm, watchClaims } from "./trust_view.js";
+import { verdictBy, verdictOn } from "./verifier.js";
+import { many, outcomeOf } from "./words.js";
+
+const MOST_EXPLAINED = 3; // of so many files all is told, of more a line each
+const MOST_FILES = 2_000;
+const ON_DISK =
+  "The page was opened from disk: in some browsers other pages opened from disk can change which ledgers it trusts.";
+
+const version = document.querySelector('meta[name="tallystick-page"]').content;
+const isOnDisk = location.protocol === "file:";
+const store = new TrustStore(usableStorage(), isOnDisk);
+const shown = { filter: "all", search: "", open: new Set() };
+
+let files = [];
+const chosen = new Map(); // by document, the proof that the user chose
+const byHash = new Map(); // by document, a proof that names its hash
+const facts = new Map(); // by document, its size and SHA-256, or null if it cannot be read
+const carried = new Map(); // by PDF, the proof that it carries; the facts are of the PDF as it was, then
+const mirrors = new Mirrors((name) => judgeAnew(`The mirror ${name} is not used any more.`));
+let judged = new Map(); // by the files of an item, what was found
+let asked = NOTHING_ASKED;
+let run = 0;
+let isRunning = false;
+let focused = null; // the id of the heading that has the focus back once its card is there again
+const numbers = new Map();
+
+// ---- what is given ----------------------------------------------------------------------------------------------
+
+/** Take in files that were given together. All are read, also those that look like others that were given before. */
+function add(list) {
+  const added = [...list];
+  giveTogether(added);
+  files = [...files, ...added].slice(0, MOST_FILES);
+  if (files.length) verifyAll();
+}
+
+/** Take in folders: mirrors, or documents and proofs in any folder of theirs. */
+async function addFolders(folders) {
+  if (folders.length === 0) return;
+  announce("Reading folders…");
+  const added = [];
+  let hasMirrors = false;
+  for (const folder of folders) {
+    try {
+      if ((await folder.fileAt("checkpoint")) === null) added.push(...(await folder.files(MOST_FILES)));
+      else hasMirrors = (await mirrors.add(folder)) || hasMirrors;
+    } catch {
+      mirrors.unread(folder);
+    }
+  }
+  add(added);
+  if (hasMirrors) judgeAnew("A mirror is used.");
+  else if (files.length === 0) showNothing();
+}
+
+function showNothing() {
+  showAll();
+  announce("Nothing was found that can be verified.");
+}
+
+/** The folder that was chosen as a mirror. */
+async function useMirror(list) {
+  const isUsed = await mirrors.add(chosenFolder(list));
+  judgeAnew(isUsed ? "A mirror is used." : "It is not used as a mirror.");
+}
+
+function clear() {
+  run += 1;
+  files = [];
+  chosen.clear();
+  byHash.clear();
+  focused = null;
+  facts.clear();
+  carried.clear();
+  mirrors.clear();
+  judged.clear();
+  shown.open.clear();
+  [shown.filter, shown.search] = ["all", ""];
+  progress(null);
+  busy(false);
+  showAll();
+  announce("All files are removed.");
+  byId("choose").focus();
+}
+
+// ---- verifying --------------------------------------------------------------------------------------------------
+
+/** Verify what is not verified yet; a later call ends an earlier one. */
+async function verifyAll() {
+  const own = (run += 1);
+  byId("clear").disabled = false;
+  busy(true);
+  showAll();
+  try {
+    await readDocuments(own);
+    for (const step of [judgeItems, pairByHash, judgeItems, mergeSame, judgeItems]) if (own === run) await step(own);
+  } catch (error) {
+    if (own === run) failed(error);
+    return;
+  }
+  if (own !== run) return;
+  progress(null);
+  busy(false);
+  const items = showAll();
+  const verified = items.filter((item) => found(item).verdict.failure === null).length;
+  announce(
+    items.length === 1
+      ? saidOf(found(items[0]).verdict)
+      : `${many(items.length, "file")}: ${verified} verified, ${items.length - verified} not.`,
+  );
+}
+
+/** A fault of this page: what it was verifying is not shown, so that nobody waits for it or relies on it. */
+function failed(error) {
+  progress(null);
+  busy(false);
+  showAll();
+  announce("The page failed while it verified; what is not shown is not verified. Use: tallystick verify");
+  console.error(error);
+}
+
+function saidOf(verdict) {
+  const outcome = outcomeOf(verdict);
+  return `${verdict.name}: ${outcome[0].toLowerCase()}${outcome.slice(1)}.`;
+}
+
+function together() {
+  return paired(files, { chosen, byHash, carried });
+}
+
+async function readDocuments(own) {
+  const unread = together()
+    .items.map((item) => item.document)
+    .filter((one) => one && !facts.has(one));
+  const all = unread.reduce((sum, one) => sum + one.size, 0);
+  let done = 0;
+  for (const document of unread) {
+    try {
+      const readMs = Date.now();
+      const inside = await carriedIn(document);
+      const part = inside === null ? document : document.slice(0, inside.prefixBytes);
+      const fact = await described(part, (bytes) => {
+        if (own !== run) throw new Stopped();
+        progress((done += bytes) / Math.max(all, 1), `Reading ${document.name}`);
+      });
+      if (inside !== null) carried.set(document, inside);
+      facts.set(document, { ...fact, readMs });
+    } catch (error) {
+      if (error instanceof Stopped) return;
+      facts.set(document, null);
+    }
+  }
+}
+
+class Stopped extends Error {}
+
+async function judgeItems(own) {
+  const items = together().items.filter((item) => !judged.has(keyOf(item)));
+  for (const [place, item] of items.entries()) {
+    await pause();
+    if (own !== run) return;
+    progress(place / items.length, `Verifying ${place + 1} of ${items.length}`);
+    const start = performance.now();
+    const result = await judgeOne(item);
+    if (own !== run) return; // another trust, or another question may count by now
+    judged.set(keyOf(item), result);
+    performance.measure("verify", { start }); // what `python -m benchmarks page` reads
+  }
+}
+
+async function judgeOne(item) {
+  const { document, inside } = item;
+  const nowMs = Date.now();
+  const name = (document ?? item.proof).name;
+  const key = keyOf(item);
+  const fact = document ? facts.get(document) : null; // before anything is waited for: all may be removed meanwhile
+  const result = {
+    item,
+    key,
+    number: numberOf(document ?? item.proof),
+    nowMs,
+    readMs: fact?.readMs ?? null,
+    content: key,
+  };
+  const told = (verdict, more = {}) => ({ ...result, verdict, warning: "", newer: null, proofSha256: null, ...more });
+  if (document && fact === null) return told(unreadable(document));
+  if (inside !== null && inside.changed !== null) return told(changedPdf(name, fact, inside));
+  let bytes;
+  try {
+    bytes = await bytesOf(item);
+  } catch {
+    return told(unreadable(item.proof));
+  }
+  const file = {
+    name,
+    document: fact,
+    ...bytes,
+    proofName: item.proof?.name,
+    isAttached: inside !== null,
+    isStamped: item.timeStamp !== null,
+  };
+  const { verdict, proof, ...more } = await verdictBy(file, { nowMs, ...asked }, store, mirrors.of(bytes.proof));
+  const path = pathOf(document ?? item.proof);
+  return told(path === name ? verdict : { ...verdict, path }, {
+    ...more,
+    content: contentOf(item, fact, bytes),
+    proofSha256: proof ? toHex(sha256Of(proof)) : null,
+  });
+}
+
+/** Names and bytes of an item, by their hashes: what it has in common with the same files, given again. */
+function contentOf({ document, proof, timeStamp }, fact, bytes) {
+  const hashes = [bytes.proof, bytes.members, bytes.payload].map((one) => one && toHex(sha256Of(one)));
+  const paths = [document, proof, timeStamp].map((one) => one && pathOf(one));
+  return JSON.stringify([paths, fact && [fact.size_bytes, fact.sha256], hashes]);
+}
+
+/** A proof that says the hash of a document belongs to it, unless one of its own name was given with it or was chosen. */
+function pairByHash() {
+  const { items } = together();
+  const proofs = items.filter((item) => item.proof !== null);
+  const named = new Map(proofs.map((item) => [found(item)?.verdict.claims?.document?.sha256, item.proof]));
+  for (const { document, isSettled } of items) {
+    const fact = isSettled ? null : facts.get(document);
+    if (fact && named.has(fact.sha256)) byHash.set(document, named.get(fact.sha256));
+  }
+}
+
+/** The same files given again are one item, as they were read last: they have the same names and the same hashes. */
+function mergeSame() {
+  const { items } = together();
+  const last = new Map(items.map((item) => [found(item).content, item]));
+  const kept = new Set(last.values());
+  const filesOf = ({ document, proof, members, payload, timeStamp }) => [document, proof, members, payload, timeStamp];
+  const needed = new Set([...kept].flatMap(filesOf));
+  const gone = new Set(items.filter((item) => !kept.has(item)).flatMap(filesOf));
+  files = files.filter((file) => needed.has(file) || !gone.has(file));
+}
+
+function found(item) {
+  return judged.get(keyOf(item));
+}
+
+function keyOf(item) {
+  return [item.document, item.proof, item.members, item.payload, item.timeStamp, item.inside]
+    .map((file) => (file ? numberOf(file) : "-"))
+    .join(" ");
+}
+
+function numberOf(one) {
+  if (!numbers.has(one)) numbers.set(one, numbers.size + 1);
+  return numbers.get(one);
+}
+
+/** Something counts differently from now on: everything is judged anew. */
+function judgeAnew(said) {
+  judged = new Map();
+  run += 1; // what is being judged counts no more
+  panel.show();
+  if (files.length) {
+    verifyAll().then(() => announce(`${said} ${byId("status").textContent}`));
+  } else {
+    showAll();
+    announce(said);
+  }
+}
+
+/** Whether the newest proof of an imported ledger holds under its id; what it shows is kept then. */
+async function judgeKept({ ledgerId, shownBy }) {
+  const file = { name: "imported", document: null, ...shownBy, payload: null };
+  const { verdict } = await verdictOn(file, { nowMs: Date.now(), ...NOTHING_ASKED }, store);
+  return verdict.proven?.ledger_id === ledgerId;
+}
+
+// ---- showing ----------------------------------------------------------------------------------------------------
+
+/** Show what is known by now of all that was given; the items. */
+function showAll() {
+  const { items, ...others } = together();
+  show(items, notesOn(others, items));
+  return items;
+}
+
+function notesOn({ waiting, ignored, conflicts }, items) {
+  const paths = items.filter((item) => item.document !== null).map((item) => pathOf(item.document));
+  const twice = [...new Set(paths.filter((path, place) => paths.indexOf(path) !== place))];
+  return [
+    ...twice.map(
+      (path) => `More than one file called ${path} was given, with different content: each is judged for itself.`,
+    ),
+    ...conflicts.map(
+      (file) =>
+        `${file.name} holds two checkpoints of one log that are said to conflict, as tallystick audit keeps them. This page does not judge it; use: tallystick verify ${file.name}`,
+    ),
+    ...waiting.map(
+      (file) =>
+        `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload|tsr)$/, "")}.tlog-proof.`,
+    ),
+    ...ignored.map(
+      (file) => `${file.name} is not looked at: ${file.name.replace(/\.tlog-proof$/, "")} carries its proof.`,
+    ),
+    ...(files.length === MOST_FILES
+      ? [`${MOST_FILES} files are the most there can be; the others were left out.`]
+      : []),
+  ];
+}
+
+function show(items, notes) {
+  const results = items.map(found).filter((one) => one);
+  const pending = items.filter((item) => !found(item));
+  const ledgers = new Set(results.map(({ verdict }) => verdict.claims?.ledger_id));
+  const told = [...notes, ...new Set(results.map((one) => one.warning).filter((text) => text))];
+  const shownNotes = [
+    ...mirrors.told(ledgers),
+    ...told.map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
+  ];
+  byId("results").hidden = items.length === 0 && shownNotes.length === 0;
+  byId("clear").disabled = files.length === 0 && shownNotes.length === 0;
+  document.body.classList.toggle("has-files", files.length > 0);
+  fill(byId("waiting"), ...shownNotes);
+  keepFocus();
+  const isMany = items.length > MOST_EXPLAINED;
+  const waiting = isMany
+    ? [pendingNote(many(pending.length, "file"))].slice(0, pending.length)
+    : pending.map((item) => pendingNote((item.document ?? item.proof).name));
+  fill(
+    byId("found"),
+    ...waiting,
+    ...(isMany && results.length ? [table(results, shown, cardOf)] : results.map(cardOf)),
+  );
+  restoreFocus();
+  panel.show();
+}
+
+/** In the place of a card that does not count any more, or not yet. */
+function pendingNote(what) {
+  return element(
+    "p",
+    { class: "note", "data-pending": true },
+    icon("file"),
+    element("span", {}, `${what}: being verified…`),
+  );
+}
+
+/** Whoever was in a card is at its heading when it is there anew. */
+function keepFocus() {
+  const within = byId("found").contains(document.activeElement) ? document.activeElement.closest(".card") : null;
+  if (within) focused = within.getAttribute("aria-labelledby");
+}
+
+function restoreFocus() {
+  const heading = focused === null ? null : byId(focused);
+  if (heading === null) return;
+  heading.focus();
+  focused = null;
+}
+
+function cardOf(one) {
+  const { verdict, item, newer, nowMs } = one;
+  const name = (item.document ?? item.proof).name.replace(/\.tlog-proof$/, "");
+  const button = (text, click) =>
+    element("button", { type: "button", class: "button", disabled: isRunning, click }, text);
+  const more = [];
+  const kept = verdict.claims && store.get(verdict.claims.ledger_id);
+  if (verdict.result === "not_trusted" && kept) more.push(confirmFirst(kept));
+  if (verdict.result === "not_trusted" && verdict.claims !== null && !kept) more.push(trustHere(verdict));
+  if (item.document && item.proof === null && item.inside === null) more.push(chooseProof(item));
+  const buttons = [
+    item.inside !== null && item.inside.changed === null
+      ? button("Save the certified PDF", () => saveCertified(item))
+      : null,
+    newer !== null ? button("Save the newer proof", () => saveProof(name, newer)) : null,
+    button("Print statement", () => printStatement(one, version, isOnDisk ? ON_DISK : "")),
+    button("Save as JSON", () => saveStatement(one, version)),
+  ];
+  return card(
+    verdict,
+    nowMs,
+    more.filter((part) => part),
+    buttons,
+    `file-${one.number}`,
+  );
+}
+
+/** Save the PDF as it was before its proof was attached, and verify what was saved, with that proof beside it. */
+function saveCertified({ document, inside }) {
+  const name = `${document.name.replace(/\.pdf$/i, "")}.certified.pdf`;
+  const part = document.slice(0, inside.prefixBytes);
+  const made = (ending, content) =>
+    content === null ? [] : [new File([content], name + ending, { lastModified: document.lastModified })];
+  save(name, part, "application/pdf");
+  add([
+    ...made("", part),
+    ...made(".tlog-proof", inside.proof),
+    ...made(".members", inside.members),
+    ...made(".payload", inside.payload),
+  ]);
+}
+
+function saveProof(name, files) {
+  for (const [kind, ending] of [
+    ["proof", ".tlog-proof"],
+    ["members", ".members"],
+    ["payload", ".payload"],
+  ]) {
+    if (files[kind] !== null) save(name + ending, files[kind], "application/octet-stream");
+  }
+}
+
+function trustHere(verdict) {
+  const form = trustForm(store, verdict.claims.ledger_id, (entry) => judgeAnew(`${entry.name} is trusted.`));
+  return element(
+    "details",
+    { class: "trust-here" },
+    element("summary", {}, "I have the ledger’s id from one of its members"),
+    form,
+  );
+}
+
+/** A ledger kept from before, in a storage that other pages may have written to. */
+function confirmFirst({ ledgerId, name }) {
+  const click = () => document.querySelector(`[data-confirm="${ledgerId}"]`)?.focus();
+  const text = `You trust ${name} from before: it counts here once you confirm its id under Trusted ledgers.`;
+  const button = element("button", { type: "button", class: "button small", click }, "Go there");
+  return element(
+    "div",
+    { class: "note" },
+    icon("warning"),
+    element("div", {}, element("p", {}, text), element("p", { class: "row" }, button)),
+  );
+}
+
+function chooseProof(item) {
+  const alone = together()
+    .items.filter((one) => one.document === null)
+    .map((one) => one.proof);
+  if (!alone.length) return null;
+  const select = element(
+    "select",
+    { id: `proof-of-${numberOf(item.document)}` },
+    ...alone.map((file, place) => element("option", { value: place }, file.name)),
+  );
+  const click = () => {
+    chosen.set(item.document, alone[Number(select.value)]);
+    verifyAll();
+  };
+  return element(
+    "p",
+    { class: "row" },
+    element("label", { for: select.id }, "Its proof is"),
+    select,
+    element("button", { type: "button", class: "button small", click }, "Use"),
+  );
+}
+
+function announce(text) {
+  fill(byId("status"), text);
+}
+
+function busy(isBusy) {
+  isRunning = isBusy;
+  for (const one of document.querySelectorAll("#found .card-actions button")) one.disabled = isBusy;
+  byId("results").setAttribute("aria-busy", String(isBusy));
+}
+
+function progress(share, text) {
+  byId("progress").hidden = share === null;
+  if (share === null) return;
+  byId("progress").value = share;
+  if (byId("status").textContent !== text) announce(text);
+}
+
+// ---- the page itself --------------------------------------------------------------------------------------------
+
+const panel = new TrustPanel(store, judgeAnew, judgeKept);
+
+byId("choose").addEventListener("change", (event) => {
+  add(event.target.files);
+  event.target.value = "";
+});
+byId("choose-mirror").addEventListener("change", (event) => {
+  if (event.target.files.length) useMirror([...event.target.files]);
+  event.target.value = "";
+});
+byId("clear").addEventListener("click", clear);
+watchQuestion((entered, said) => {
+  asked = entered;
+  judgeAnew(said);
+});
+addEventListener("storage", () => {
+  if (store.reload()) judgeAnew("Another tab changed what is trusted.");
+});
+
+let within = 0;
+const over = (step) => document.body.classList.toggle("is-over", (within = Math.max(0, within + step)) > 0);
+addEventListener("dragenter", (event) => {
+  event.preventDefault();
+  over(1);
+});
+addEventListener("dragleave", () => over(-1));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  over(-within);
+  const dropped = droppedIn(event.dataTransfer);
+  if (dropped.files.length) add(dropped.files);
+  addFolders(dropped.folders);
+});
+
+byId("trust-title").tabIndex = -1;
+fill(byId("version"), version);
+watchClaims();
+panel.show();

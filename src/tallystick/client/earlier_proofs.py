@@ -1,0 +1,59 @@
+"""Earlier proofs of a document, each with the time stamp that was made of it: kept beside the one that is in its place.
+
+FILE.YYYY-MM-DD.tlog-proof with FILE.YYYY-MM-DD.tsr, and .members and .payload if it has them, by the date of the token;
+the second of a day is FILE.YYYY-MM-DD.2. An old token is the better one once a kind of signature is broken.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, RawProof
+from tallystick.client.time_stamp_token import read_token
+from tallystick.ledger.errors import Refused
+
+_MOST_OF_A_DAY: Final = 99
+_MOST_EARLIER: Final = 64
+_LAST_S: Final = 253_402_300_799
+"""The end of the year 9999."""
+_DATED: Final = re.compile(r"(?P<of>.+)\.(?P<date>\d{4}-\d{2}-\d{2})(?:\.(?P<number>[1-9]\d?))?", re.ASCII | re.DOTALL)
+
+
+def stamped_on(files: RawProof) -> str | None:
+    """The date of the token beside a proof, if it is over that proof's note, whoever made it; `None`: there is none."""
+    try:
+        token = read_token(files.time_stamp or b"")
+        if hashlib.new(token.hash_name, files.note).digest() != token.imprint:
+            return None
+    except Refused:
+        return None
+    return datetime.fromtimestamp(min(token.not_later_ms // 1000, _LAST_S), UTC).date().isoformat()
+
+
+def places(document: Path, date: str, files: RawProof) -> Iterator[dict[Path, bytes]]:
+    """Under which names a proof and its token can be kept: the one after the other; the proof is the last to write."""
+    for number in range(1, _MOST_OF_A_DAY + 1):
+        base = f"{document.name}.{date}" + (f".{number}" if number > 1 else "")
+        data = {TIME_STAMP: files.time_stamp, MEMBERS: files.members, PAYLOAD: files.payload, PROOF: files.proof}
+        yield {document.with_name(base + ending): one for ending, one in data.items() if one is not None}
+
+
+def earlier_proofs(document: Path) -> list[Path]:
+    """Those of a document that are kept beside it, the newest first. Raises `OSError`."""
+    found = []
+    for path in document.parent.iterdir():
+        dated = _DATED.fullmatch(path.name.removesuffix(PROOF)) if path.name.endswith(PROOF) else None
+        if dated is not None and dated["of"] == document.name:
+            found.append((dated["date"], int(dated["number"] or 1), path))
+    return [path for _, _, path in islice(sorted(found, reverse=True), _MOST_EARLIER)]
+
+
+def is_earlier(name: str, names: Collection[str]) -> bool:
+    """Whether a proof of this name, among these in a folder, is an earlier one, and no document has its date."""
+    of_it = name.removesuffix(PROOF)
+    dated = _DATED.fullmatch(of_it)
+    return dated is not None and of_it not in names and (dated["of"] in names or dated["of"] + PROOF in names)

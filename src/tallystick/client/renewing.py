@@ -1,0 +1,79 @@
+"""Renews the proofs in a folder: each is replaced by one that holds and shows a later status, or left as it is.
+
+A proof that a PDF carries is replaced in it: the PDF stays as it was, and so does one that was changed since.
+"""
+
+from pathlib import Path
+
+from tallystick.api.command_views import ProofRenewed
+from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.proof_files import counted_proof
+from tallystick.client.proof_sources import ProofSource
+from tallystick.client.proof_writing import replace_proof
+from tallystick.ledger.bundle import Bundle
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.errors import Refused, Rule
+from tallystick.problems import DamagedStore, RefusedInput
+from tallystick.proof.verify import Verdict
+from tallystick.storage.making import ProofFiles
+
+
+class Renewer:
+    """Renews one proof after the other."""
+
+    def __init__(self, source: ProofSource, judge: ProofJudge, older_ms: int | None) -> None:
+        """The source is not believed. Proofs whose status is older than `older_ms` are renewed; `None`: all."""
+        self._source, self._judge, self._older_ms = source, judge, older_ms
+
+    def renew(self, path: Path) -> ProofRenewed:
+        """What became of a proof, or of that in a PDF.
+
+        It is replaced once the new one is durable; raises `Problem`, and it stays.
+        """
+        try:
+            found, files = counted_proof(path)
+            before = files.bundle
+            is_own = before.extra.genesis.ledger_id == self._source.ledger_id
+            known = self._judge.verdict(before, self._source.ledger_id) if is_own else None
+        except Refused as refused:
+            problem = RefusedInput(refused)
+            another = ", tallystick prove makes another" if refused.rule != Rule.P16 else ""
+            problem.args = (f"{refused}; it stays: tallystick verify tells more{another}",)
+            raise problem from None
+        certificate_id = before.extra.certificate.id.hex()
+        if known is None:
+            return ProofRenewed(proof=str(path), certificate=certificate_id, state="other_ledger")
+        before_ms = known.status_s * 1000
+        if self._older_ms is not None and self._judge.now_ms - before_ms <= self._older_ms:
+            return _told(path, known, "young", before_ms)
+        made = self._source.prove(certificate_id, before)
+        newer = self._newer(made, before)
+        if newer.status_s <= known.status_s or newer.header.index < known.header.index:
+            return _told(path, known, "as_new", before_ms)
+        replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
+        return _told(path, newer, "renewed", before_ms)
+
+    def _newer(self, made: ProofFiles, before: Bundle) -> Verdict:
+        """What the new proof shows. Raises `DamagedStore` unless it holds and is of the same certificate."""
+        newer = self._judge.verdict_of_made(made, self._source.ledger_id)
+        if newer.certificate.encoded != before.extra.certificate.encoded:
+            raise DamagedStore("what was made is a proof of another certificate; the proof stays: ask another node")
+        return newer
+
+
+def _with_payload(made: ProofFiles, before: Bundle) -> ProofFiles:
+    """A new proof with the content of the earlier one: whoever made it may have erased that, or never had it."""
+    if before.payload is None:
+        return made
+    return made._replace(payload=encode(before.payload))
+
+
+def _told(path: Path, verdict: Verdict, state: str, before_ms: int) -> ProofRenewed:
+    return ProofRenewed(
+        proof=str(path),
+        certificate=verdict.certificate.id.hex(),
+        state=state,
+        status_ms=verdict.status_s * 1000,
+        status_before_ms=before_ms,
+        block_index=verdict.header.index,
+    )

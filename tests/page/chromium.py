@@ -1,0 +1,108 @@
+"""The page in a real Chromium: where that is, and what tests do with the page."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from tests.proof_corpus import FOLDER, LISTED
+
+from tallystick.api.verify_page import PAGE
+
+VARIABLE = "TALLYSTICK_CHROMIUM"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NOW_MS: int = LISTED["now_ms"]
+LEDGER: str = LISTED["cases"][0]["demand"]["ledger"]
+DOCUMENT = (FOLDER / "document.txt").read_bytes()
+FROM = "a letter of the registrar"
+
+LINES_OF_CARD = """card => {
+  const field = (label, text) => `  ${label.padEnd(13)}${text}`;
+  const parts = [...card.querySelectorAll(".lead, [data-warning], dl[data-told] > div, .claims > h4")];
+  return [`${card.dataset.mark} ${card.querySelector("h3").textContent}`, ...parts.map((part) => {
+    if (part.matches("[data-warning]")) return field("!", part.textContent);
+    if (!part.matches("div")) return `  ${part.textContent}`;
+    return field(part.querySelector("dt").textContent, part.querySelector("dd").textContent);
+  })];
+}"""
+
+
+def chromium() -> str | None:
+    """The program that `$TALLYSTICK_CHROMIUM` names, or one on the path."""
+    return os.environ.get(VARIABLE) or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def started() -> Iterator[Browser]:
+    """A browser without a window. Without one on this machine the test is skipped."""
+    path = chromium()
+    if path is None:
+        pytest.skip(
+            "NOT TESTED: the page, as there is no Chromium; install one (apt-get install chromium), or name it in "
+            f"${VARIABLE}"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, script: str = "", **context: Any) -> Page:
+    """The page from disk, in a new profile, at the corpus's time. What goes wrong in it fails the test at `checked`."""
+    page = browser.new_context(**context).new_page()
+    page.clock.set_fixed_time(NOW_MS / 1000)
+    page.add_init_script(f"window.print = () => window.printed = true; window.wrong = []; {script}")
+    page.set_default_timeout(20_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("request", lambda request: wrong.append(request.url) if request.url != PAGE.as_uri() else None)
+    page.wrong = wrong  # type: ignore[attr-defined]
+    page.goto(PAGE.as_uri())
+    return page
+
+
+def checked(page: Page) -> None:
+    """Nothing went wrong: no error, no breach of the policy, no request but for the page itself."""
+    wrong = [one for one in page.wrong if not one.startswith("blob:")]  # type: ignore[attr-defined]
+    assert not wrong, wrong
+    page.context.close()
+
+
+def file(name: str, data: bytes) -> Any:
+    """A file as Playwright gives it to a page."""
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+
+
+def proof(name: str, as_name: str = "document.txt.tlog-proof") -> Any:
+    """A proof of the corpus, under another name."""
+    return file(as_name, (FOLDER / f"{name}.tlog-proof").read_bytes())
+
+
+def document(name: str = "document.txt", data: bytes = DOCUMENT) -> Any:
+    """The corpus's document."""
+    return file(name, data)
+
+
+def give(page: Page, *files: Any) -> None:
+    """Choose files, and wait until they are judged."""
+    page.set_input_files("#choose", list(files))
+    page.wait_for_selector("#results[aria-busy=false]:not([hidden])")
+
+
+def trust(page: Page, ledger_id: str = LEDGER, name: str = "corpus") -> None:
+    """Trust a ledger, in the panel."""
+    page.click("#trust-details summary")
+    page.fill("#trust-form textarea", ledger_id)
+    page.get_by_label("Where do you have it from?").last.fill(FROM)
+    page.get_by_label("Your own name for it").last.fill(name)
+    page.click("#trust-form button[type=submit]")
+
+
+def lines(page: Page) -> list[str]:
+    """What the one card says, as `tallystick verify` would print it."""
+    told: list[str] = page.eval_on_selector(".card", LINES_OF_CARD)
+    return told
