@@ -14,8 +14,9 @@ from tests.ml_dsa import LACKING
 from tests.proof_corpus import CASES, FOLDER, LISTED
 
 from tallystick.client.doors import AnswerProblem
+from tallystick.client.own_node import OwnNode
 from tallystick.client.proof_files import PROOF, RawProof, find_proof
-from tallystick.client.verdicts import OwnNode, Question, Verifier
+from tallystick.client.verdicts import Question, Verifier
 from tallystick.host.ml_dsa import has_ml_dsa
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.bundle import Bundle, read_bundle

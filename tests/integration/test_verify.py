@@ -16,8 +16,9 @@ from tests.integration.command_line import USUAL, cli, in_json
 from tests.proving import ProvenLedger
 
 from tallystick.api.proof_views import FileVerdict
+from tallystick.client.own_node import OwnNode
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, RawProof, find_proof, read_proof
-from tallystick.client.verdicts import OwnNode, Question, Verifier
+from tallystick.client.verdicts import Question, Verifier
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.certificate import AnyCertificate, Payload, issue_statement

@@ -12,8 +12,8 @@ from tallystick.cli.verify import read_policy
 from tallystick.cli.words import many
 from tallystick.client.auditing import LogAudit, TrustedLog, log_of_key
 from tallystick.client.mirror import Mirror, shown_url
+from tallystick.client.own_node import own_node
 from tallystick.client.sources import source_at
-from tallystick.client.verdicts import own_node
 from tallystick.host.clock import now_ms
 from tallystick.host.seen_logs import SeenLogs
 from tallystick.host.text import is_hex_digest

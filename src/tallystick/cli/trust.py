@@ -18,9 +18,9 @@ from tallystick.api.words import SHORT_ID
 from tallystick.cli.options import Data, Trust, Yes, argument, group, node_folder, option, trust_store
 from tallystick.cli.output import confirm, field, give, hint, marked, say, say_fields, say_heading, say_table, warn
 from tallystick.cli.words import many, utc
+from tallystick.client.own_node import own_node
 from tallystick.client.proof_files import PROOF, is_proof, read_proof
 from tallystick.client.time_stamps import NamedCertificate, certificates_in, is_available
-from tallystick.client.verdicts import own_node
 from tallystick.host import trust as kept
 from tallystick.host.authorities import MAX_PEM_BYTES, Authorities
 from tallystick.host.clock import now_ms

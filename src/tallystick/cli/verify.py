@@ -18,8 +18,9 @@ from tallystick.cli.show import moment_ms
 from tallystick.cli.verify_words import MARK_MEANS, is_marked, row_of, tell_conflict, tell_verdict
 from tallystick.cli.words import many
 from tallystick.client.conflicts import CONFLICT, judge_conflict
+from tallystick.client.own_node import own_node
 from tallystick.client.proof_files import Found, RawProof, find_proof, find_proof_of_stream
-from tallystick.client.verdicts import Question, Verifier, own_node
+from tallystick.client.verdicts import Question, Verifier
 from tallystick.host.clock import now_ms
 from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.ledger.bundle import Bundle

@@ -16,7 +16,7 @@ from tallystick.cli.options import (
     node_folder,
 )
 from tallystick.cli.output import give, hint, marked, print_line, say, say_table
-from tallystick.client.verdicts import own_node
+from tallystick.client.own_node import own_node
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.key_file import create_key_file
 from tallystick.host.witness import NEVER_RESTORE, Witness, create_witness

@@ -3,9 +3,8 @@
 A proof says nothing about whom to trust. Its ledger counts if the user has named it, or has a node of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -21,10 +20,10 @@ from tallystick.api.proven import (
     proven_view,
 )
 from tallystick.client.earlier_proofs import earlier_proofs
+from tallystick.client.own_node import OwnNode
 from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
-from tallystick.host.data_folder import DataFolder
 from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.own_files import TrustError
 from tallystick.host.text import is_hex_digest
@@ -36,11 +35,9 @@ from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.header import Header
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.problems import ExitCode, Problem, StoreError, UnreadableFile
+from tallystick.problems import ExitCode, Problem, UnreadableFile
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.proof.verify import Demand, Verdict, verify
-from tallystick.storage.hand_over import EpochEnds
-from tallystick.storage.store import Store
 
 _TRIES: Final = 8
 """So often a header is kept anew, if other commands keep newer ones meanwhile."""
@@ -59,32 +56,6 @@ _UNKNOWN_VOTERS: Final = (
 _POLICY_OF_NOBODY: Final = (
     "the policy needs no witness, so it does not tell whose the signatures are; name one of then that needs some"
 )
-
-
-class OwnNode(NamedTuple):
-    """What the user's own node tells: its ledger, and names by key."""
-
-    ledger_id: bytes | None = None
-    continues: Continuation | None = None
-    """The older ledger that it goes on from: that counts up to the block that is named."""
-    names: Mapping[bytes, str] = {}
-    chain: Path | None = None
-    """Its file."""
-
-    def anchor(self, index: int) -> Anchor | None:
-        """Its own final block of this index, or its newest if that is older: no proof of another history counts.
-
-        Raises `StoreError`.
-        """
-        if self.chain is None or self.ledger_id is None:
-            return None
-        with Store.open(self.chain, read_only=True) as store:
-            block = store.block(min(index, store.finalized_until()))
-            if block is None:
-                return None
-            header = block.header
-            voters = EpochEnds(store).voters(header.epoch)
-            return Anchor(self.ledger_id, header.epoch, voters, header.index, header.hash, header.timestamp_ms)
 
 
 class Question(NamedTuple):
@@ -139,14 +110,6 @@ class _Newest(NamedTuple):
     bundle: Bundle
     files: RawProof
     anchor: Anchor
-
-
-def own_node(folder: DataFolder) -> OwnNode:
-    """What a node's folder tells, whether it runs or not."""
-    if folder.ledger_path.exists():
-        with suppress(StoreError), Store.open(folder.ledger_path, read_only=True) as store:
-            return OwnNode(store.genesis.ledger_id, store.genesis.continues, store.names(), folder.ledger_path)
-    return OwnNode()
 
 
 class Verifier:

@@ -19,9 +19,10 @@ from tallystick.cli.output import Terminal
 from tallystick.cli.words import many, seconds
 from tallystick.client.blocking import Client
 from tallystick.client.drafts import Draft, about_file, about_files, in_words
+from tallystick.client.own_node import OwnNode
 from tallystick.client.proof_files import PROOF, find_proof
 from tallystick.client.proof_writing import write_proof
-from tallystick.client.verdicts import OwnNode, Question, Verifier
+from tallystick.client.verdicts import Question, Verifier
 from tallystick.demo.account import KEPT, Account, Killing, Moment, NodeLine, Refusal, Stretch
 from tallystick.demo.handing_on import DIPLOMA, check_handed_on, hand_on
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
