@@ -28,7 +28,7 @@ from tallystick.ledger.directory import Directory
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.vote import FINALIZE, Ballot
 from tallystick.problems import ExitCode
-from tallystick.storage.making import Head, Leaf, put_together
+from tallystick.storage.making import Leaf, Shared, put_together
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="OPENSSL IS NOT INSTALLED: not compared")
 EC = founded("ec")
@@ -324,7 +324,7 @@ def under_a_made_up_directory(handed: Handed, name: str) -> None:
     voters = sorted((scribe.key(one).public_key, scribe.key(one)) for one in NAMES)
     ledger_id = extra.genesis.ledger_id
     votes = tuple((at, one.sign(Domain.VOTE, ledger_id, ballot.encoded)) for at, (_, one) in enumerate(voters))
-    head = Head(
+    head = Shared(
         genesis=extra.genesis,
         note=old.proof.checkpoint,
         header=header,

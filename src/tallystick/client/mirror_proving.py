@@ -20,11 +20,10 @@ from tallystick.ledger.note import Note
 from tallystick.ledger.roots import LogRoots
 from tallystick.ledger.trie import Trie
 from tallystick.problems import Ambiguous, NotInTime, NotThere, Problem
-from tallystick.proof.head import Head as SignedHead
-from tallystick.proof.head import proven_head
+from tallystick.proof.head import Head, proven_head
 from tallystick.proof.members import last_voters
 from tallystick.storage.log_tiles import Tree
-from tallystick.storage.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
+from tallystick.storage.making import Leaf, ProofFiles, Shared, prove_cosigners, put_together
 from tallystick.storage.mirror import (
     ENTRIES,
     HEADERS,
@@ -96,7 +95,7 @@ class MirrorProver:
         raise _too_fast(self._mirror)
 
 
-def _newest(mirror: Mirror, told: tuple[Note, Checkpoint], before: Head | None = None) -> "_At":
+def _newest(mirror: Mirror, told: tuple[Note, Checkpoint], before: Shared | None = None) -> "_At":
     """At the checkpoint that is told, or a newer one if its state is gone. `before`: the head of an older one."""
     note, checkpoint = told
     for _ in range(_TRIES):
@@ -117,7 +116,7 @@ def _too_fast(mirror: Mirror) -> Problem:
 class _At:
     """A mirror at one checkpoint."""
 
-    def __init__(self, mirror: Mirror, head: Head) -> None:
+    def __init__(self, mirror: Mirror, head: Shared) -> None:
         self._mirror, self.head = mirror, head
         self._size, self._index = head.log.log_size, head.header.index
         self._log = TiledTree(mirror, Tree.LOG, self._size)
@@ -206,7 +205,7 @@ class _At:
         return block.header, roots
 
 
-def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint, before: Head | None) -> Head:
+def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint, before: Shared | None) -> Shared:
     """What all proofs at the checkpoint have in common: first what is small, and whether it was signed."""
     told = mirror.state(checkpoint.size)
     if told.version != VERSION:
@@ -215,7 +214,7 @@ def _head(mirror: Mirror, note: Note, checkpoint: Checkpoint, before: Head | Non
     directory, status = _tries(mirror, checkpoint, told, before)
     voters = mirror.checked(lambda: last_voters(told.genesis, told.hand_over))
     cosigned = [one for one, _ in voters if note.signed_by(cosigner_key(checkpoint.origin, one))]
-    return Head(
+    return Shared(
         genesis=told.genesis,
         note=note,
         header=told.header,
@@ -246,14 +245,14 @@ def _check_signed(mirror: Mirror, note: Note, checkpoint: Checkpoint, told: Mirr
             raise mirror.damaged(f"{path} does not lead to {what}")
     parts = (told.header, told.votes, told.following, told.hand_over, told.log, told.of_members)
     try:
-        proven_head(SignedHead(genesis, *parts, note), genesis.ledger_id)
+        proven_head(Head(genesis, *parts, note), genesis.ledger_id)
     except NotProven as failed:
         raise mirror.damaged(f"its checkpoint is not proven: [{failed.rule.name}] {failed.reason}") from None
     except Refused as refused:
         raise mirror.damaged(f"its checkpoint is not proven: {refused}") from None
 
 
-def _tries(mirror: Mirror, checkpoint: Checkpoint, told: MirroredState, before: Head | None) -> tuple[Trie, Trie]:
+def _tries(mirror: Mirror, checkpoint: Checkpoint, told: MirroredState, before: Shared | None) -> tuple[Trie, Trie]:
     """Directory and status; those that were built before, where the roots are the same."""
     if before is not None and before.of_members == told.of_members:
         return before.directory, before.status

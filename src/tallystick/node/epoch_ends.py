@@ -65,7 +65,7 @@ class _End:
         return tuple(self.lines[member] for member in sorted(self.lines))
 
 
-class EpochEnds:
+class CosignedEnds:
     """The newest end of an epoch, and the newest that a proof can be made at."""
 
     def __init__(self, genesis: Genesis, checkpoints: Checkpoints, limits: Limits, ml_dsa: MlDsa | None) -> None:

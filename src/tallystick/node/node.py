@@ -34,7 +34,7 @@ from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.checkpoints import Checkpoints, Countersigned
-from tallystick.node.epoch_ends import EpochEnds, MlDsa
+from tallystick.node.epoch_ends import CosignedEnds, MlDsa
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
 from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
@@ -68,7 +68,7 @@ class Node:
         self._gossip = Gossip(self.limits)
         self._search = PayloadSearch(self.limits)
         self._checkpoints = Checkpoints(chain.genesis, self.state, agreement, self.limits)
-        self._ends = EpochEnds(chain.genesis, self._checkpoints, self.limits, ml_dsa)
+        self._ends = CosignedEnds(chain.genesis, self._checkpoints, self.limits, ml_dsa)
         self._copy = ChainCopy(chain, self.box, self._search, self.sync, self._checkpoints)
         self._late = LateVotes()
         self._allowances = Allowances(self.limits.requests_per_second, 2 * self.limits.requests_per_second)

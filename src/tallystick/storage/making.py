@@ -29,7 +29,7 @@ class ProofFiles(NamedTuple):
     """FILE.payload, an encoded `Payload`."""
 
 
-class Head(NamedTuple):
+class Shared(NamedTuple):
     """A countersigned checkpoint, and all that proofs at it have in common."""
 
     genesis: Genesis
@@ -67,7 +67,7 @@ def prove_cosigners(genesis: Genesis, cosigned: Iterable[bytes], directory: Trie
     return tuple(directory.prove(one) for one in cosigned if one not in named) if len(directory) else ()
 
 
-def put_together(head: Head, leaf: Leaf) -> ProofFiles:
+def put_together(head: Shared, leaf: Leaf) -> ProofFiles:
     """The proof of the certificate at that head. Raises `Refused` (P2) if even so it is too long; E1 to E3."""
     issuer, organisation = prove_key(head.directory, leaf.certificate.issuer)
     extra = ProofExtra(

@@ -19,7 +19,7 @@ from tallystick.node.checkpoints import Countersigned
 from tallystick.problems import BadRequest, DamagedStore, NotThere, Problem
 from tallystick.storage.hand_over import EpochEnds, NotKept, final_votes, plan_hand_over
 from tallystick.storage.log_tiles import Tree
-from tallystick.storage.making import Head, Leaf, ProofFiles, prove_cosigners, put_together
+from tallystick.storage.making import Leaf, ProofFiles, Shared, prove_cosigners, put_together
 from tallystick.storage.mirror import VERSION as MIRROR_VERSION
 from tallystick.storage.mirror import MirroredState
 from tallystick.storage.store import Outline, Store
@@ -40,7 +40,7 @@ class Prover:
         self._outline = lru_cache(_BLOCKS_AT_HAND)(self._read_outline)
         self._ends = EpochEnds(store)
         self._log_roots = lru_cache(_ROOTS_AT_HAND)(self._read_log_roots)
-        self._heads: dict[tuple[bytes, tuple[object, ...], int], Head] = {}
+        self._heads: dict[tuple[bytes, tuple[object, ...], int], Shared] = {}
 
     def prove(self, place: Place, log_index: int, at: Countersigned, since: int = 0) -> ProofFiles:
         """The proof of the certificate there, for whoever knows the voters of epoch `since`; 0: the genesis.
@@ -85,7 +85,7 @@ class Prover:
 
     # ---- of all proofs at a checkpoint --------------------------------------------------------------------------
 
-    def _head_of(self, at: Countersigned, since: int) -> Head:
+    def _head_of(self, at: Countersigned, since: int) -> Shared:
         key = (at.state.tip.hash, (at.cosignatures, at.ml_dsa), since)
         if key not in self._heads:
             while len(self._heads) >= _HEADS_AT_HAND:
@@ -93,7 +93,7 @@ class Prover:
             self._heads[key] = self._read_head(at, since)
         return self._heads[key]
 
-    def _read_head(self, at: Countersigned, since: int) -> Head:
+    def _read_head(self, at: Countersigned, since: int) -> Shared:
         state, epoch = at.state, at.voters.number
         if since > epoch:
             raise BadRequest(f"epoch {since} is later than the checkpoint, which is of epoch {epoch}")
@@ -108,7 +108,7 @@ class Prover:
         keys = {one.member: directory.ml_dsa_key(one.member) for one in ml_dsa}
         lines = [one.line(genesis.origin, key) for one in ml_dsa if (key := keys[one.member]) is not None]
         cosigners = prove_cosigners(genesis, (one.member for one in cosignatures), directory.trie)
-        return Head(
+        return Shared(
             genesis=genesis,
             note=signed_checkpoint(genesis.origin, cosignatures, further=lines),
             header=state.tip,

@@ -47,7 +47,7 @@ LIMITS = {
     "Checkpoints._unkept": 10 * _HOSTS,
     "Checkpoints._dropped": _CERTIFICATES,
     "Candidate.cosignatures": _HOSTS,
-    "EpochEnds._ahead": _HOSTS,
+    "CosignedEnds._ahead": _HOSTS,
     "_End.keys": _HOSTS,
     "_End.lines": _HOSTS,
     "PayloadSearch._erased": 0,
