@@ -391,14 +391,14 @@ class Node:
         if peers := self._gossip.eager(but=peer):
             actions.append(events.Multicast(peers, said))
 
-    def _tell_checkpoints(self, peer: Peer, actions: list[Action]) -> None:
+    def _tell_checkpoints(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         actions.extend(Send(peer, one) for one in self._checkpoints.told())
-        actions.extend(Send(peer, one) for one in self._ends.told())
+        actions.extend(Send(peer, one) for one in self._ends.told(now_ms, peer))
 
     def _ask_anew(self, now_ms: int, peer: Peer | None, actions: list[Action]) -> None:
         """Somebody wants fresh cosignatures of an idle tip: a peer is told those at hand."""
         if peer is not None:
-            self._tell_checkpoints(peer, actions)
+            self._tell_checkpoints(now_ms, peer, actions)
         self._checkpoints.ask_anew(now_ms, peer, self.sync.is_behind(self.state.index, now_ms), actions)
 
     # ---- evidence ---------------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ class Node:
         self._dial(now_ms, actions)
         actions.append(Send(peer, self._status(self.box.ids(messages.MAX_IDS))))
         actions.extend(self._gossip.connected(peer))
-        self._tell_checkpoints(peer, actions)
+        self._tell_checkpoints(now_ms, peer, actions)
         if self.box:
             self._has_news(now_ms, actions)
         self._agreement.connected(now_ms, peer, actions)
