@@ -82,7 +82,8 @@ export function* verifyInSteps(bundle, demand) {
     provenVoters(extra.cosigners, voters.members.map(([key]) => key), ofMembers.directory),
   );
   const held = new Map([...genesis.founders.map((one) => [toHex(one.key), one.organisation]), ...holders]);
-  // P15: signatures by the ML-DSA keys of voters, which the directory names, are not verified here, and told as that.
+  // P15: signatures by the ML-DSA keys of voters, which the directory names, are formed well; told as not verified.
+  const unchecked = inStep("P15", "checkpoint", () => uncheckedMlDsa(proof.checkpoint, checkpoint.origin, mlDsa));
   const { finalS, statusS } = timesTold(cosigners, voters.total);
   const laterS = demand.anchors.filter((one) => one.index > header.index).map((one) => secondsOf(one.timestampMs));
   const verdict = {
@@ -99,7 +100,7 @@ export function* verifyInSteps(bundle, demand) {
     organisation,
     validity: statedValidity(extra, block, proof.logIndex, keyEntry, demand.atMs ?? header.timestampMs),
     cosigners: cosigners.map((one) => ({ ...one, organisation: held.get(toHex(one.key)) ?? null })),
-    uncheckedMlDsa: uncheckedMlDsa(proof.checkpoint, checkpoint.origin, mlDsa),
+    uncheckedMlDsa: unchecked,
     totalStake: voters.total,
     finalS,
     statusS: laterS.reduce((least, one) => (one < least ? one : least), statusS),

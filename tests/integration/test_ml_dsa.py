@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.integration.command_line import cli
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, wait_for
 from tests.integration.test_governing import at, said, told
-from tests.ml_dsa import LACKING
+from tests.ml_dsa import LACKING, KnownWallet
 from tests.proof_corpus import CASES, FOLDER, LISTED
 
 from tallystick.client.doors import AnswerProblem
@@ -20,6 +20,7 @@ from tallystick.client.verdicts import Question, Verifier
 from tallystick.host.ml_dsa import has_ml_dsa
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.bundle import Bundle, read_bundle
+from tallystick.ledger.checkpoint import log_key, ml_dsa_cosigner_key
 from tallystick.ledger.fields import ML_DSA_SIGNATURE_BYTES
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_proof import parse_proof
@@ -86,6 +87,23 @@ def test_verify_says_by_whom_and_where_it_cannot_check_what_to_install(
         told = verified(name)
         assert "ML-DSA signatures of 3 members: not checked here; install tallystick[pq]" in told
         assert covers not in told
+
+
+def test_a_policy_of_ml_dsa_witnesses_alone_says_that_the_ledger_has_to_be_named(tmp_path: Path) -> None:
+    """Votes are by Ed25519: by such witnesses nobody knows whose count."""
+    (case,) = [case for case in CASES if case["name"] == "ml-dsa-valid"]
+    bundle, policy = read_bundle((FOLDER / case["proof"]).read_bytes()), tmp_path / "policy"
+    origin, ledger_id = bundle.extra.genesis.origin, case["demand"]["ledger"]
+    member, key = bytes.fromhex(case["said"]["ml_dsa"]["signed"][0]), KnownWallet("ada").public_key
+    assert bundle.proof.checkpoint.signed_by(ml_dsa_cosigner_key(origin, member, key))
+    witness = ml_dsa_cosigner_key(origin, member, key).text
+    policy.write_text(f"log {log_key(origin, member).text}\nwitness q {witness}\nquorum q\n")
+    args = ("verify", str(FOLDER / "document.txt"), "--proof", str(FOLDER / case["proof"]), "--policy", str(policy))
+    told = " ".join(cli(*args, cwd=tmp_path, expect=10).output.split())
+    assert "the policy needs witnesses by ML-DSA-44, and members vote by Ed25519" in told
+    assert "name the ledger, too: --ledger ID" in told
+    assert "P3, ledger is one that the verifier trusts" in told
+    cli(*args, "--ledger", ledger_id, cwd=tmp_path)
 
 
 def signers(node: NodeProcess, certificate_id: str) -> int:
