@@ -65,6 +65,16 @@ def test_members_sign_the_ends_of_epochs_by_ml_dsa_and_verify_tells_it(two: Netw
     (verdict,) = told("verify", report, "--ledger", ledger_id)["files"]
     found = verdict["proven"]["ml_dsa"]
     assert (len(found["members"]), found["stake"], found["unchecked"]) == (2, verdict["proven"]["total_stake"], [])
+    path = two.path / f"report.txt{PROOF}"
+    signed = path.read_bytes()
+    replaced = said("prove", report, *at(first))
+    (kept,) = two.path.glob(f"report.txt.20*{PROOF}")
+    assert kept.read_bytes() == signed
+    assert f"{kept}, with ML-DSA-44 signatures of 2 members that the new one lacks" in replaced
+    path.write_bytes(signed)
+    wait_for(lambda: is_renewed(first, path), "a later epoch ended that members signed by ML-DSA")
+    (verdict,) = told("verify", report, "--ledger", ledger_id)["files"]
+    assert verdict["proven"]["ml_dsa"]["members"], "it was renewed by one that is signed so, too"
     assert "has no ML-DSA-44 key now" in said("member", "ml-dsa", "--end", *at(first))
     assert "nothing was changed" in said("member", "ml-dsa", "--end", *at(first), expect=2)
 
@@ -118,6 +128,13 @@ def signers(node: NodeProcess, certificate_id: str) -> int:
             return 0
     note = read_bundle(made.proof.encode()).proof.checkpoint
     return sum(len(one.signature) > ML_DSA_SIGNATURE_BYTES for one in note.signatures)
+
+
+def is_renewed(node: NodeProcess, path: Path) -> bool:
+    """After one more certificate."""
+    node.certify("one more")
+    (one,) = told("renew", path, *at(node))["proofs"]
+    return bool(one["state"] == "renewed")
 
 
 def test_a_newer_proof_that_is_without_them_is_told(tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ def test_what_stands_beside_a_proof_is_written_first_and_nothing_of_somebody_els
     for _ in range(2):
         written = write_proof(made, path)
         assert (written.members, written.payload) == (tmp_path / "report.pdf.members", tmp_path / "report.pdf.payload")
-        assert [one.read_bytes() for one in (path, *written[1:]) if one] == [
+        assert [one.read_bytes() for one in (path, written.members, written.payload) if one] == [
             files.proof.encode(),
             hand_over,
             payload.encoded,
