@@ -58,6 +58,11 @@ def test_members_sign_the_ends_of_epochs_by_ml_dsa_and_verify_tells_it(two: Netw
         node.start("--no-passphrase")
     wait_for(lambda: signers(first, result["outcome"]["id"]) == 2, "an epoch ended that both signed by ML-DSA")
     said("prove", report, "--ml-dsa", *at(first))
+    wait_for(lambda: told("status", *at(first))["ml_dsa"]["is_end_signed"], "it signed the newest end")
+    status = told("status", *at(first))["ml_dsa"]
+    assert (status["is_signing"], status["why_not"]) == (True, None)
+    assert status["key"] == status["registered"]
+    assert f"it signs the ends of epochs by the key {status['key'][:16]}…" in said("status", *at(first))
     ledger_id = told("show", *at(second))["ledger_id"]
     shown = said("verify", report, "--ledger", ledger_id)
     assert "also signed with ML-DSA-44 by 2 members with" in shown

@@ -124,6 +124,16 @@ def test_a_member_signs_the_end_by_both_keys_once_the_guard_has_it(scribe):
     assert sent(MlDsaCosignatures, bench.wait(5_000, Timer.CHECKPOINT)) == []
 
 
+def test_a_node_tells_whether_it_signs_and_whose_lines_of_the_newest_end_it_has(scribe):
+    bench, key = bench_at(scribe), KEYS["ada"].public_key
+    assert bench.node.ml_dsa == (key, scribe.state.log.size, frozenset())
+    tell(bench, line(scribe, BEN))
+    bench.wait(1_000, Timer.CHECKPOINT)
+    assert bench.node.ml_dsa == (key, scribe.state.log.size, {ADA.public_key, BEN.public_key})
+    assert bench_at(scribe, DOT, index=3).node.ml_dsa == (None, None, frozenset())
+    assert bench_at(scribe, ml_dsa=None).node.ml_dsa is None
+
+
 BOTH = (Cosignatures, MlDsaCosignatures)
 
 

@@ -40,6 +40,17 @@ class MlDsa(NamedTuple):
     """The key of this node's member; it signs while it is the one that the ledger has."""
 
 
+class OwnPart(NamedTuple):
+    """How this node's part in cosigning by ML-DSA-44 stands."""
+
+    key: bytes | None
+    """The public key that it has; `None`: none, it only verifies."""
+    end_size: int | None
+    """Of the log at the newest end of an epoch that it knows since its start; `None`: it knows none."""
+    members: frozenset[bytes]
+    """Whose lines of that it has."""
+
+
 class _Ahead(NamedTuple):
     """A line that is good by the key that its member had when it came."""
 
@@ -89,6 +100,15 @@ class CosignedEnds:
         if end is None:
             return None
         return Countersigned(end.candidate.state, end.candidate.voters, end.candidate.in_order, end.in_order)
+
+    @property
+    def own_part(self) -> OwnPart | None:
+        """`None`: this machine does not know ML-DSA-44."""
+        if self._ml_dsa is None:
+            return None
+        signer, end = self._ml_dsa.signer, self._end
+        size, members = (end.candidate.size, frozenset(end.lines)) if end is not None else (None, frozenset[bytes]())
+        return OwnPart(signer.public_key if signer is not None else None, size, members)
 
     def told(self, now_ms: int, peer: Peer) -> Iterator[MlDsaCosignatures]:
         """What a peer may lack; nothing, if it was told not long ago."""

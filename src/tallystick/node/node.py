@@ -34,7 +34,7 @@ from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.checkpoints import Checkpoints, Countersigned
-from tallystick.node.epoch_ends import CosignedEnds, MlDsa
+from tallystick.node.epoch_ends import CosignedEnds, MlDsa, OwnPart
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
 from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
@@ -114,6 +114,11 @@ class Node:
     def epoch_checkpoint(self) -> Countersigned | None:
         """The newest of an epoch's end that members cosigned by ML-DSA-44, too, as far as is known since the start."""
         return self._ends.newest
+
+    @property
+    def ml_dsa(self) -> OwnPart | None:
+        """How its part in cosigning by ML-DSA-44 stands; `None`: this machine does not know that."""
+        return self._ends.own_part
 
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
