@@ -278,6 +278,17 @@ def test_a_door_whose_tls_files_cannot_be_used_is_not_opened(
     assert f"--tls-cert {tls.certificate} and --tls-key {tls.key} cannot be used" in str(told.value)
 
 
+def test_why_a_door_cannot_be_opened_is_said_in_plain_words() -> None:
+    with listen_remotely("127.0.0.1", 0) as taken:
+        for host, port, why in (
+            ("127.0.0.1", taken.getsockname()[1], "another program listens there"),
+            ("192.0.2.1", 0, "it is no address of this machine"),
+            ("nobody.invalid", 0, "no machine of this name is known"),
+        ):
+            with pytest.raises(Problem, match=f"^the API cannot listen at {host}:{port}: {why}; name another --api$"):
+                listen_remotely(host, port)
+
+
 def test_a_door_that_cannot_listen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise OSError("no room")

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import os
 import resource
 import socket
 import ssl
@@ -19,6 +18,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tallystick.host.logs import note
+from tallystick.network.sockets import why_not_bound
 from tallystick.problems import Problem
 
 MAX_CONNECTIONS: Final = 1_024
@@ -327,5 +327,4 @@ def listen_remotely(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno or 0)  # without the library's remark
-        raise Problem(f"the API cannot listen at {host}:{port}: {reason}; name another --api") from None
+        raise Problem(f"the API cannot listen at {host}:{port}: {why_not_bound(error)}; name another --api") from None
