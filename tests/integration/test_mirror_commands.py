@@ -15,6 +15,7 @@ from tests.integration.network import running_network
 from tests.integration.test_verify import Given, Handed
 from tests.mirrors import mirror_files, write_mirror
 from tests.proving import ProvenLedger
+from tests.time_authority import founded
 
 from tallystick.client.blocking import Client
 from tallystick.client.pdf_files import attach
@@ -83,6 +84,15 @@ def test_a_proof_is_renewed_and_keeps_its_content(mirrored: Mirrored) -> None:
     assert "is made anew: the log up to block 2" in said
     assert "status       as of 20" in said
     assert "validity     valid; as of 20" in said
+
+
+def test_the_proof_that_is_kept_with_its_time_stamp_is_named(mirrored: Mirrored) -> None:
+    note = read_proof(mirrored.proof).note
+    (mirrored.folder / "report.pdf.tsr").write_bytes(founded().token().response(note))
+    (made,) = mirrored.prove("report.pdf")["proofs"]
+    assert made["kept"].startswith("report.pdf.2026-")
+    assert read_proof(mirrored.folder / made["kept"]).note == note
+    assert mirrored.prove("report.pdf")["proofs"][0]["kept"] is None
 
 
 def test_of_an_id_alone_the_proof_is_without_content_and_it_is_said(mirrored: Mirrored) -> None:

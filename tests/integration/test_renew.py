@@ -268,8 +268,10 @@ def test_a_proof_with_a_time_stamp_is_kept_with_it_and_found_when_it_is_needed(r
     asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", key)
     renewed.verify(*asked)
     before = in_folder(renewed)
-    assert renewed.renewer().renew(renewed.path()).state == "renewed"
+    told = renewed.renewer().renew(renewed.path())
     after = in_folder(renewed)
+    assert (told.state, told.kept) == ("renewed", str(renewed.folder / f"a.pdf.2026-03-01{PROOF}"))
+    assert renewed.renewer().renew(renewed.path("b.pdf")).kept is None, "it has no time stamp of its own"
     kept, kept_token = f"a.pdf.2026-03-01{PROOF}", f"a.pdf.2026-03-01{TIME_STAMP}"
     assert (after[kept], after[kept_token], set(after) - set(before)) == (proof, token, {kept, kept_token})
     assert {path.stat().st_mode & 0o777 for path in (renewed.path(), renewed.folder / kept)} == {0o600}

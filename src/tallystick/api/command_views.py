@@ -356,6 +356,8 @@ class ProofMade(View, frozen=True, kw_only=True):
     """Whether the content that it covers is not in the proof, nor beside it: erased, or, from a mirror, not at hand."""
     was_there: bool
     """Whether it took the place of an earlier proof of the same certificate."""
+    kept: str | None = None
+    """Under which name the proof that was there is kept, with its time stamp; `null`: it had none of its own."""
 
 
 class NotProved(View, frozen=True):
@@ -431,6 +433,8 @@ class ProofRenewed(View, frozen=True, kw_only=True):
     """That of the proof that was there."""
     block_index: int | None = None
     """The last block of the log that was countersigned."""
+    kept: str | None = None
+    """Under which name the proof that was there is kept, with its time stamp; `null`: it had none of its own."""
 
 
 class ProofsRenewed(Answer, frozen=True, kw_only=True):

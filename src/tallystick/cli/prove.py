@@ -177,10 +177,9 @@ def _made(source: ProofSource, judge: ProofJudge, wanted: _Wanted, since: int) -
     if described is None:
         written = write_proof(files, wanted.to)
     else:
-        if there is not None:
-            keep_attached(find_proof(wanted.to))
+        kept = keep_attached(find_proof(wanted.to)) if there is not None else None
         attach_proof(wanted.to, attached_form(files), described.sha256)
-        written = Written(wanted.to, None, None)
+        written = Written(wanted.to, None, None, kept)
     header = verdict.header
     return ProofMade(
         file=wanted.file,
@@ -194,6 +193,7 @@ def _made(source: ProofSource, judge: ProofJudge, wanted: _Wanted, since: int) -
         validity=validity_as_proven(verdict),
         is_content_gone=verdict.is_content_gone,
         was_there=there is not None,
+        kept=str(written.kept) if written.kept is not None else None,
     )
 
 
@@ -213,6 +213,8 @@ def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> Non
             say(field("validity", validity(one.validity)))
         if one.is_content_gone:
             say(field("content", f"{LACKING}; which document it is about, nobody can tell from it"))
+        if one.kept is not None:
+            say(field("earlier", f"kept with its time stamp: {one.kept}"))
         beside = [name for name in (one.members, one.payload) if name is not None]
         if beside:
             say(field("hand on too", ", ".join(beside)))

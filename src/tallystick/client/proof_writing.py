@@ -46,6 +46,8 @@ class Written(NamedTuple):
     proof: Path
     members: Path | None
     payload: Path | None
+    kept: Path | None = None
+    """Under which name the proof that was there is kept, with its token; `None`: it had none of its own."""
 
 
 def write_proof(made: ProofFiles, path: Path, advice: str = _TO) -> Written:
@@ -59,6 +61,7 @@ def write_proof(made: ProofFiles, path: Path, advice: str = _TO) -> Written:
     """
     base = path.with_name(path.name.removesuffix(PROOF))
     members, payload = (base.with_name(base.name + ending) for ending in (MEMBERS, PAYLOAD))
+    kept = None
     data = {members: made.members, payload: made.payload, path: made.proof.encode()}
     for beside, codec in ((members, hand_over_codec), (payload, payload_codec)):
         if data[beside] is not None:
@@ -67,44 +70,47 @@ def write_proof(made: ProofFiles, path: Path, advice: str = _TO) -> Written:
         if certificate_in(path) is None:
             raise CannotMake(f"{path} is there, and is no proof; {advice}")
         if (before := read_proof(path)).proof != data[path]:
-            keep_earlier(base, before, path, advice)
+            kept = keep_earlier(base, before, path, advice)
     _replace({one: written for one, written in data.items() if written is not None}, advice)
-    return Written(path, members if made.members is not None else None, payload if made.payload is not None else None)
+    there = [one if data[one] is not None else None for one in (members, payload)]
+    return Written(path, there[0], there[1], kept)
 
 
-def replace_proof(made: ProofFiles, found: Found) -> None:
+def replace_proof(made: ProofFiles, found: Found) -> Path | None:
     """Write a proof durably in the place of one of the same certificate: a file of its own, or the PDF that carries it.
 
+    Returns under which name that one is kept, if it has a token.
     Raises `CannotMake`, `CannotAttach`, `UnreadableFile`; that is as it was, then.
     """
     assert found.path is not None, "it was found there"
     if found.is_attached:
         assert found.document is not None, "the PDF"
-        keep_attached(found)
+        kept = keep_attached(found)
         attach(found.path, attached_form(made), found.document.sha256)
-    else:
-        write_proof(made, found.path, _IN_PLACE)
+        return kept
+    return write_proof(made, found.path, _IN_PLACE).kept
 
 
-def keep_attached(found: Found) -> None:
+def keep_attached(found: Found) -> Path | None:
     """Keep the proof that a PDF carries, as `keep_earlier` does, before it is replaced. Raises `CannotMake`."""
-    if found.path is not None and found.files is not None:
-        keep_earlier(found.path, found.files, found.path, _IN_PLACE)
+    if found.path is None or found.files is None:
+        return None
+    return keep_earlier(found.path, found.files, found.path, _IN_PLACE)
 
 
-def keep_earlier(document: Path, files: RawProof, like: Path, advice: str) -> None:
-    """Keep a proof that is about to be replaced, with its token, if it has one: durably, under the date of that.
+def keep_earlier(document: Path, files: RawProof, like: Path, advice: str) -> Path | None:
+    """Keep a proof that is about to be replaced, with its token, if it has one: durably, under the date of that; where.
 
     They are readable to whom `like` is. Raises `CannotMake`, `UnreadableFile`.
     """
     if (date := stamped_on(files)) is None:
-        return
+        return None
     for data in places(document, date, files):
         there = {path: read_bounded(path, len(one)) for path, one in data.items() if is_taken(path, advice)}
         if all(data[path] == one for path, one in there.items()):
             if len(there) < len(data):
                 _replace(data, advice, like)
-            return
+            return next(path for path in data if path.name.endswith(PROOF))
     raise CannotMake(f"{document} has too many earlier proofs of {date}; move some away")
 
 

@@ -50,8 +50,8 @@ class Renewer:
         newer = self._newer(made, before)
         if newer.status_s <= known.status_s or newer.header.index < known.header.index:
             return _told(path, known, "as_new", before_ms)
-        replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
-        return _told(path, newer, "renewed", before_ms)
+        kept = replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
+        return _told(path, newer, "renewed", before_ms, kept)
 
     def _newer(self, made: ProofFiles, before: Bundle) -> Verdict:
         """What the new proof shows. Raises `DamagedStore` unless it holds and is of the same certificate."""
@@ -68,7 +68,7 @@ def _with_payload(made: ProofFiles, before: Bundle) -> ProofFiles:
     return made._replace(payload=encode(before.payload))
 
 
-def _told(path: Path, verdict: Verdict, state: str, before_ms: int) -> ProofRenewed:
+def _told(path: Path, verdict: Verdict, state: str, before_ms: int, kept: Path | None = None) -> ProofRenewed:
     return ProofRenewed(
         proof=str(path),
         certificate=verdict.certificate.id.hex(),
@@ -76,4 +76,5 @@ def _told(path: Path, verdict: Verdict, state: str, before_ms: int) -> ProofRene
         status_ms=verdict.status_s * 1000,
         status_before_ms=before_ms,
         block_index=verdict.header.index,
+        kept=str(kept) if kept is not None else None,
     )
