@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.builders import START_MS
-from tests.integration.command_line import cli, in_json
+from tests.integration.command_line import USUAL, cli, in_json
 from tests.integration.network import running_network, wait_for
 from tests.integration.test_prove import User
-from tests.integration.test_verify import DAY_S, Given, Handed
+from tests.integration.test_verify import DAY_S, Given, Handed, continuation_at, new_genesis, node_of
 from tests.ml_dsa import StandIn, verify_stand_in
 from tests.proving import read
 from tests.time_authority import founded, serving, stamping
@@ -17,11 +17,13 @@ from tests.time_authority import founded, serving, stamping
 from tallystick.api.command_views import ProofRenewed
 from tallystick.client.blocking import Client
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import own_node
 from tallystick.client.proof_files import PAYLOAD, PROOF, TIME_STAMP, read_proof
 from tallystick.client.proof_folders import find_proofs
 from tallystick.client.proof_writing import write_proof
 from tallystick.client.renewing import Renewer
 from tallystick.host.clock import now_ms
+from tallystick.host.data_folder import DataFolder
 from tallystick.host.trust import TrustStore, usual_trust_folder
 from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.certificate import payload_codec
@@ -86,7 +88,7 @@ class Renewed(Handed):
             return TrustStore(usual_trust_folder())
 
     def judge(self) -> ProofJudge:
-        return ProofJudge(self.store, NOW_MS)
+        return ProofJudge(self.store, own_node(DataFolder(self.folder / USUAL)), NOW_MS)
 
     def path(self, name: str = "a.pdf") -> Path:
         return self.folder / f"{name}{PROOF}"
@@ -195,6 +197,19 @@ def test_a_proof_of_another_history_replaces_nothing_and_is_kept_as_evidence(ren
     assert str(kept[0]) in str(raised.value)
     assert (kept[0] / "refused.tlog-proof").is_file()
     renewed.verify("b.pdf")
+
+
+def test_a_proof_from_after_the_block_at_which_the_own_nodes_ledger_goes_on_replaces_nothing(renewed: Renewed) -> None:
+    """`verify` would refuse it: whoever gets hold of the older ledger's keys can go on with it."""
+    cli("trust", "remove", "ours", "--yes", cwd=renewed.folder)
+    node_of(new_genesis(continuation_at(renewed)), renewed.folder)
+    before = renewed.path().read_bytes()
+    renewed.forge()
+    with pytest.raises(DamagedStore, match=r"no proof that holds: \[P3\].*your node's ledger goes on from it after"):
+        renewed.renewer().renew(renewed.path())
+    assert renewed.path().read_bytes() == before
+    renewed.trust()
+    assert renewed.renewer().renew(renewed.path()).state == "renewed", "who trusts the older ledger trusts all of it"
 
 
 def test_content_that_its_source_has_not_is_kept(renewed: Renewed) -> None:
@@ -347,8 +362,10 @@ def test_a_proof_with_a_time_stamp_is_kept_with_it_and_found_when_it_is_needed(r
     asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", key)
     renewed.verify(*asked)
     before = in_folder(renewed)
-    assert renewed.renewer().renew(renewed.path()).state == "renewed"
+    told = renewed.renewer().renew(renewed.path())
     after = in_folder(renewed)
+    assert (told.state, told.kept) == ("renewed", str(renewed.folder / f"a.pdf.2026-03-01{PROOF}"))
+    assert renewed.renewer().renew(renewed.path("b.pdf")).kept is None, "it has no time stamp of its own"
     kept, kept_token = f"a.pdf.2026-03-01{PROOF}", f"a.pdf.2026-03-01{TIME_STAMP}"
     assert (after[kept], after[kept_token], set(after) - set(before)) == (proof, token, {kept, kept_token})
     assert {path.stat().st_mode & 0o777 for path in (renewed.path(), renewed.folder / kept)} == {0o600}

@@ -12,10 +12,11 @@ from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.options import ChainFile, Data, Trust, argument, flag, open_source, option, trust_store
+from tallystick.cli.options import ChainFile, Data, Trust, argument, flag, node_folder, open_source, option, trust_store
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
 from tallystick.cli.words import how_to_verify, many, utc, validity, with_ml_dsa
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import own_node
 from tallystick.client.pdf_files import as_it_was, carried_in
 from tallystick.client.pdf_files import attach as attach_proof
 from tallystick.client.proof_files import PROOF, find_proof, is_proof, is_there
@@ -117,7 +118,7 @@ def prove(
         else:
             client = stack.enter_context(open_source(chain, data, url))
             source = NodeSource(client, since, timeout, ml_dsa=ml_dsa)
-        judge = ProofJudge(trust_store(trust), now_ms())
+        judge = ProofJudge(trust_store(trust), own_node(node_folder(data)), now_ms())
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:
@@ -213,10 +214,12 @@ def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> Non
         say(field("status", f"as of {utc(one.status_ms)}: a later revocation would not show"))
         if one.validity is not None:
             say(field("validity", validity(one.validity)))
-        if one.kept is not None and one.lost_ml_dsa:
-            say(field("kept", f"{one.kept}, {with_ml_dsa(one.lost_ml_dsa)}; --ml-dsa makes one with such"))
         if one.is_content_gone:
             say(field("content", f"{LACKING}; which document it is about, nobody can tell from it"))
+        if one.kept is not None and one.lost_ml_dsa:
+            say(field("earlier", f"kept, {with_ml_dsa(one.lost_ml_dsa)}: {one.kept}; --ml-dsa makes one with such"))
+        elif one.kept is not None:
+            say(field("earlier", f"kept with its time stamp: {one.kept}"))
         beside = [name for name in (one.members, one.payload) if name is not None]
         if beside:
             say(field("hand on too", ", ".join(beside)))

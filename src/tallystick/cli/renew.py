@@ -10,11 +10,12 @@ import typer
 from tallystick.api.command_views import NotProved, NotStamped, ProofRenewed, ProofsRenewed, ProofStamped
 from tallystick.api.problem_view import problem_view
 from tallystick.cli.anchor import open_anchorer
-from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, open_source, option, trust_store
+from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, node_folder, open_source, option, trust_store
 from tallystick.cli.output import MOST_LINES, counting, give, marked, say, say_table
 from tallystick.cli.verify import span_ms
 from tallystick.cli.words import many, utc, with_ml_dsa
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import own_node
 from tallystick.client.proof_folders import find_proofs
 from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
 from tallystick.client.renewing import Renewer
@@ -85,7 +86,7 @@ def renew(
             source: ProofSource = open_mirror(mirror, stack)
         else:
             source = NodeSource(stack.enter_context(open_source(chain, data, url)), timeout_s=timeout)
-        renewer = Renewer(source, ProofJudge(trust_store(trust), now_ms()), older_than)
+        renewer = Renewer(source, ProofJudge(trust_store(trust), own_node(node_folder(data)), now_ms()), older_than)
         with counting("Renewing proofs", len(found)) as on_done:
             for done in run.go(renewer, found):
                 on_done(done)

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
-from tallystick.client.mirror import Mirror, NoMirror, files_at, shown_url
+from tallystick.client.mirror import Mirror, NoMirror, files_at
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.proof_writing import certificate_about
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.text import shown_url
 from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FileStatement, check_document

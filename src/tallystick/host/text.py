@@ -6,6 +6,7 @@ alike. Data stays as it is; it passes `printable` where it is shown, once.
 """
 
 import json
+import re
 from typing import Any, Final
 
 _INVISIBLE_RANGES: Final = (
@@ -23,6 +24,8 @@ _INVISIBLE_RANGES: Final = (
 """Unicode's default ignorable code points as far as their category is a letter's or a mark's, and the blank Braille."""
 _INVISIBLE: Final = frozenset(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
 
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 _MAX_QUOTED_CHARACTERS: Final = 4_000
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
@@ -47,6 +50,20 @@ def escape_invisible(text: str) -> str:
 def shortened(text: str) -> str:
     """The text, or its first 4,000 characters and an ellipsis: what an error or a log quotes has no other bound."""
     return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[:_MAX_QUOTED_CHARACTERS] + "…"
+
+
+def shown_url(url: str) -> str:
+    """A URL without what it may hold of secrets: a user's name and password, and all that follows `?` or `#`.
+
+    A password may hold these characters, and be typed as it is: then it ends at the last `@`. A path is left as it is.
+    """
+    if (found := _URL.fullmatch(url)) is None:
+        return url
+    scheme, authority, rest = found.groups()
+    if "@" not in authority and "@" in rest and not _HOST_AND_PORT.fullmatch(authority):
+        return shown_url(f"{scheme}@{rest.rpartition('@')[2]}")
+    end = re.search("[?#]", rest)
+    return f"{scheme}{authority.rpartition('@')[2]}{rest if end is None else rest[: end.end()] + '…'}"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
