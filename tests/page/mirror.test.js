@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { MirrorProblem, MirrorProver } from "../../page/mirror.js";
+import { MirrorProblem } from "../../page/mirror.js";
+import { MirrorProver } from "../../page/mirror_proving.js";
 import { readBundle } from "../../page/proof/bundle.js";
 import { readGiven } from "./given.js";
 
