@@ -189,7 +189,7 @@ async function judgeOne(item) {
   };
   const told = (verdict, more = {}) => ({ ...result, verdict, warning: "", newer: null, proofSha256: null, ...more });
   if (document && fact === null) return told(unreadable(document));
-  if (inside !== null && inside.changed !== null) return told(changedPdf(name, fact, inside));
+  if (inside !== null && inside.changed !== null) return told(await changedPdf(name, fact, inside));
   let bytes;
   try {
     bytes = await bytesOf(item);

@@ -1,21 +1,24 @@
 /**
  * Makes proofs from a mirror that was dropped onto the page, byte for byte as a node and `client/mirror_proving.py` do;
- * docs/proofs.md tells how. Nothing of a mirror is believed: `judge` verifies the proof like every other.
+ * docs/proofs.md tells how. Nothing of a mirror is believed: `judge` verifies the proof like every other. The checkpoint
+ * is proven before that, of the ledger of the proof at hand: nobody else says how large the log is that is searched.
  */
 
 import { HEADERS, IDS, LOG_ENTRIES, MAX_HEADER_BYTES, Mirror, MirrorProblem, TiledTree, unsound } from "./mirror.js";
-import { joinBytes, sameBytes, toHex, utf8 } from "./proof/bytes.js";
+import { compareBytes, grouped, joinBytes, sameBytes, toHex, utf8 } from "./proof/bytes.js";
 import { MAX_EXTRA_BYTES } from "./proof/bundle.js";
 import { certificateId } from "./proof/certificate.js";
 import { NotProven, Refused } from "./proof/errors.js";
-import { checkGenesis, genesisVoters, ledgerIdOf, originOf } from "./proof/genesis.js";
+import { genesisVoters, ledgerIdOf, originOf } from "./proof/genesis.js";
 import { sha256Of } from "./proof/hash.js";
+import { provenHeadInSteps } from "./proof/head.js";
 import { leafHash, rootFromPath } from "./proof/merkle.js";
 import { bytesOf, decodeAs, encodeValue, integerOf, listOf, structOf, tupleOf } from "./proof/msgpack.js";
 import { COSIGNATURE_TYPE, NoteKey } from "./proof/note.js";
 import { CERTIFICATE, DIGEST, FINAL_VOTES, GENESIS, HAND_OVER, HEADER, INDEX } from "./proof/structs.js";
 import { KEY_ENTRY, LOG_ROOTS, MEMBER_ROOTS } from "./proof/structs.js";
 import { MAX_KEY_ENTRY_BYTES } from "./proof/validity.js";
+import { inSteps } from "./steps.js";
 import { Trie } from "./trie.js";
 
 const MIRROR_VERSION = 1;
@@ -25,6 +28,8 @@ const MAX_CERTIFICATE_BYTES = 2_048;
 const ID_START_BYTES = 8;
 /** So many certificates are looked at whose ids begin alike: of an honest log there are none. */
 const MOST_ALIKE = 64;
+/** So many are searched at the most, of 768 KiB each: those of 33 million certificates. */
+const MOST_ID_FILES = 512;
 const ENCODED_NULL = encodeValue(null);
 
 const ENTRIES_OF_TRIE = listOf(tupleOf(DIGEST, bytesOf(0, Infinity)), 0, Infinity);
@@ -66,13 +71,16 @@ export class MirrorProver {
 
   /**
    * A newer proof of what a proof is of. Throws `MirrorProblem`.
-   * @param {any} before the proof at hand, as `readBundle` gives it
+   * @param {any} before the proof at hand, as `readBundleInSteps` gives it, of a ledger that is trusted
    * @returns {Promise<{proof: Uint8Array, members: Uint8Array | null, payload: Uint8Array | null}>} as `judge` takes it
    */
   async renew(before) {
-    await this.checkpoint();
-    const { note, checkpoint } = await this.signed;
-    this.head ??= headOf(this.mirror, note, checkpoint);
+    const { origin } = await this.checkpoint();
+    const { genesis } = before.extra;
+    if (origin !== originOf(genesis)) {
+      throw new MirrorProblem(`the mirror is of ${origin}, and the proof of ${originOf(genesis)}; take a mirror of that`);
+    }
+    this.head ??= headOf(this.mirror, await this.signed, genesis);
     return told(async () => proveAt(this.mirror, await this.head, before));
   }
 }
@@ -89,27 +97,42 @@ async function told(make) {
 
 // ---- what all proofs at a checkpoint have in common -----------------------------------------------------------
 
-async function headOf(mirror, note, checkpoint) {
+/** First what is small, and whether members signed it: tries are built, and files searched, of nothing else. */
+async function headOf(mirror, { note, checkpoint }, genesis) {
   const path = `tallystick/state/${checkpoint.size}`;
   const state = decodeAs(MIRRORED_STATE, MAX_STATE_BYTES, "mirrored state", await mirror.needed(path, MAX_STATE_BYTES));
   if (state.version !== MIRROR_VERSION) {
     throw new MirrorProblem(`the mirror is of version ${state.version}; take a newer page`);
   }
-  checkGenesis(state.genesis);
-  const { genesis, header, log, ofMembers } = state;
+  const { header, log, ofMembers } = state;
+  const mustLeadTo = (what, isSame) => {
+    if (!isSame) throw unsound(`${path} does not lead to ${what}`);
+  };
+  // The genesis is legal: it is the very one of the proof at hand.
+  mustLeadTo("the genesis of the proof at hand", sameBytes(state.genesis.encoded, genesis.encoded));
+  mustLeadTo("the checkpoint", checkpoint.size === log.logSize && sameBytes(checkpoint.root, log.logRoot));
+  mustLeadTo("the state root", sameBytes(header.stateRoot, sha256Of(log.encoded)));
+  mustLeadTo("the hash of its member roots", sameBytes(log.membersHash, sha256Of(ofMembers.encoded)));
+  await checkSigned(state, note);
   const directory = new Trie(state.directory);
   const status = new Trie(state.status);
-  const hasItsLog = checkpoint.size === log.logSize && sameBytes(checkpoint.root, log.logRoot);
-  for (const [what, isSame] of [
-    ["the checkpoint", hasItsLog && checkpoint.origin === originOf(genesis)],
-    ["the state root", sameBytes(header.stateRoot, sha256Of(log.encoded))],
-    ["the hash of its member roots", sameBytes(log.membersHash, sha256Of(ofMembers.encoded))],
-    ["the root of the directory", sameBytes(ofMembers.directory, directory.root)],
-    ["the root of the status", sameBytes(ofMembers.status, status.root)],
-  ]) {
-    if (!isSame) throw unsound(`${path} does not lead to ${what}`);
-  }
+  mustLeadTo("the root of the directory", sameBytes(ofMembers.directory, directory.root));
+  mustLeadTo("the root of the status", sameBytes(ofMembers.status, status.root));
   return { ...state, note, checkpoint, directory, status, cosigners: cosignersOf(state, note, checkpoint, directory) };
+}
+
+/**
+ * Throw `MirrorProblem` unless members, followed from the genesis, signed the checkpoint (P4 to P7). What the user knows
+ * of them from before is asked when the proof is judged: what contradicts it is evidence, and is kept as such.
+ */
+async function checkSigned(state, note) {
+  const demand = { ledgerId: ledgerIdOf(state.genesis), anchors: [], policy: null };
+  try {
+    await inSteps(provenHeadInSteps({ ...state, note }, demand));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    throw unsound(`its checkpoint is not proven: [${error.rule}] ${error.reason}`);
+  }
 }
 
 /** Proofs of the keys that cosigned and that the genesis does not name. */
@@ -141,10 +164,6 @@ function lastVoters(genesis, handOver) {
 
 async function proveAt(mirror, head, before) {
   const { extra } = before;
-  if (!sameBytes(ledgerIdOf(head.genesis), ledgerIdOf(extra.genesis))) {
-    const [there, here] = [head.genesis, extra.genesis].map((one) => toHex(ledgerIdOf(one)));
-    throw new MirrorProblem(`the mirror is of the ledger ${there}, and the proof of ${here}; take a mirror of that`);
-  }
   const { size, root } = head.checkpoint;
   const log = new TiledTree(mirror, "tile", size);
   const wanted = certificateId(extra.certificate);
@@ -174,12 +193,16 @@ async function certificateAt(mirror, index, size) {
 async function indexOf(mirror, size, id, told) {
   const isThere = async (index) => sameBytes(certificateId(await certificateAt(mirror, index, size)), id);
   if (told < size && (await isThere(told))) return told;
+  if (size > MOST_ID_FILES * IDS.span) {
+    const tooMany = `the log has ${grouped(size)} certificates, too many to search where the earlier proof is not right`;
+    throw new MirrorProblem(`${tooMany}; take a newer proof of it, or ask a node`);
+  }
   let lookedAt = 0;
   for (let first = 0; first < size; first += IDS.span) {
     const rows = await mirror.part(IDS, first / IDS.span, Math.min(IDS.span, size - first));
-    for (const row of rows) {
-      const index = first + new DataView(row.buffer, row.byteOffset).getUint32(ID_START_BYTES);
-      if (index >= size || !sameBytes(row.subarray(0, ID_START_BYTES), id.subarray(0, ID_START_BYTES))) continue;
+    for (const place of placesIn(rows, id.subarray(0, ID_START_BYTES))) {
+      const index = first + place;
+      if (index >= size) continue;
       lookedAt += 1;
       if (lookedAt > MOST_ALIKE) throw unsound(`more than ${MOST_ALIKE} ids begin alike`);
       if (await isThere(index)) return index;
@@ -187,6 +210,24 @@ async function indexOf(mirror, size, id, told) {
   }
   const covers = `whose checkpoint covers ${size} certificates`;
   throw new MirrorProblem(`certificate ${toHex(id).slice(0, 16)}… is not in the mirror, ${covers}; take a newer one`);
+}
+
+/** The places that a file of ids, which ascend, tells of those that begin so. */
+function placesIn(rows, start) {
+  const compared = (row) => compareBytes(row.subarray(0, ID_START_BYTES), start);
+  let [low, high] = [0, rows.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compared(rows[middle]) < 0) low = middle + 1;
+    else high = middle;
+  }
+  const places = [];
+  for (let at = low; at < rows.length && compared(rows[at]) === 0; at += 1) {
+    const place = new DataView(rows[at].buffer, rows[at].byteOffset).getUint32(ID_START_BYTES);
+    if (place >= rows.length) throw unsound(`a file of ids tells of place ${place}, and has ${rows.length}`);
+    places.push(place);
+  }
+  return places;
 }
 
 /** The first block after which the log is larger than the index, and the one before it; encoded. */
