@@ -34,9 +34,8 @@ async function ask(event, onAsked) {
     }
   }
   fill(byId("policy-error"));
-  entered.policy = policy ? new Uint8Array(await policy.slice(0, MAX_POLICY_BYTES + 1).arrayBuffer()) : null;
   try {
-    if (policy) parsePolicy(entered.policy);
+    entered.policy = policy && parsePolicy(new Uint8Array(await policy.slice(0, MAX_POLICY_BYTES + 1).arrayBuffer()));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     fill(byId("policy-error"), `${error.message}. Choose another file.`);

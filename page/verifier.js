@@ -2,7 +2,7 @@
 
 import { MirrorProblem } from "./mirror.js";
 import { partOf } from "./pdf.js";
-import { readBundle } from "./proof/bundle.js";
+import { readBundleInSteps } from "./proof/bundle.js";
 import { sameBytes } from "./proof/bytes.js";
 import { NotProven, Refused } from "./proof/errors.js";
 import { claimedLedger, judgeInSteps } from "./proof/judge.js";
@@ -27,9 +27,11 @@ const TIME_STAMP_BESIDE = {
  * Returns {verdict, warning, proof, newer}: `newer` are the files of the mirror's proof, if that is what counts.
  */
 export async function verdictBy(file, asked, store, mirror) {
-  const first = await verdictOn(file, asked, store);
+  const { bundle, ...first } = await verdictOn(file, asked, store);
   let found = { ...first, proof: file.proof, newer: null };
-  if (mirror !== null && first.verdict.proven !== null) found = await byNewer(file, first, asked, store, mirror);
+  if (mirror !== null && first.verdict.proven !== null) {
+    found = await byNewer({ ...file, bundle }, first, asked, store, mirror);
+  }
   const { verdict } = found;
   const stamped = {
     ...verdict,
@@ -39,19 +41,18 @@ export async function verdictBy(file, asked, store, mirror) {
   return { ...found, verdict: file.isAttached ? partOf(stamped) : stamped };
 }
 
-/** By a newer proof of the same certificate, under the same trust: never by what a mirror merely says. */
+/** By a newer proof of the certificate of `file.bundle`, under the same trust: never by what a mirror merely says. */
 async function byNewer(file, first, asked, store, mirror) {
   const from = `the mirror ${mirror.name}`;
   let files;
   let again;
   try {
-    const before = readBundle(file.proof, file.members, file.payload);
-    files = await mirror.prover.renew(before);
-    const newer = readBundle(files.proof, files.members, files.payload);
-    if (!sameBytes(newer.extra.certificate.encoded, before.extra.certificate.encoded)) {
+    files = await mirror.prover.renew(file.bundle);
+    const newer = await inSteps(readBundleInSteps(files.proof, files.members, files.payload));
+    if (!sameBytes(newer.extra.certificate.encoded, file.bundle.extra.certificate.encoded)) {
       throw new NotProven("P13", "it is of another certificate");
     }
-    const payload = files.payload ?? (newer.payload === null ? (before.payload?.encoded ?? null) : null);
+    const payload = files.payload ?? (newer.payload === null ? (file.bundle.payload?.encoded ?? null) : null);
     again = await verdictOn({ ...file, ...files, payload }, asked, store);
   } catch (error) {
     if (error instanceof MirrorProblem) return withoutNewer(file, first, from, error.message.split("; ")[0]);
@@ -67,7 +68,7 @@ async function byNewer(file, first, asked, store, mirror) {
     return { ...first, warning, proof: file.proof, newer: null };
   }
   const newer = proven === null ? null : files;
-  return { ...again, verdict: { ...again.verdict, online: from }, proof: files.proof, newer };
+  return { verdict: { ...again.verdict, online: from }, warning: again.warning, proof: files.proof, newer };
 }
 
 function notProven(why) {
@@ -87,8 +88,8 @@ function isBefore(one, other) {
 }
 
 /**
- * The verdict by the proof at hand: `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with what could not be
- * kept, as a warning or "", and whether it shows another history.
+ * The verdict by the proof at hand: `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with the proof as it was
+ * read, what could not be kept, as a warning or "", and whether it shows another history.
  */
 export async function verdictOn(file, asked, store) {
   store.reload();
@@ -100,23 +101,23 @@ export async function verdictOn(file, asked, store) {
     trustedBy: entry ? "kept" : "policy",
     localName: entry?.name ?? null,
   });
-  const { verdict, anchor, conflict } = await inSteps(steps);
-  if (entry === null) return { verdict, warning: "", isConflict: conflict };
+  const { verdict, bundle, anchor, conflict } = await inSteps(steps);
+  if (entry === null) return { verdict, bundle, warning: "", isConflict: conflict };
   const shownBy = { proof: file.proof, members: file.members };
   try {
     if (conflict) {
       const isKept = store.keepConflict(entry.ledgerId, shownBy, verdict.failure.reason, asked.nowMs);
       const advice = `${verdict.failure.advice}; ${isKept ? KEPT : NOT_KEPT}`;
-      return { verdict: { ...verdict, failure: { ...verdict.failure, advice } }, warning: "", isConflict: true };
+      return { verdict: { ...verdict, failure: { ...verdict.failure, advice } }, bundle, warning: "", isConflict: true };
     }
     const isKept = anchor === null || store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy, entry.anchors);
     if (!isKept) return verdictOn(file, asked, store); // another tab kept more, or trusts the ledger no more
   } catch (error) {
     if (!(error instanceof TrustError)) throw error;
     const what = conflict ? "What shows the other history" : "What was verified";
-    return { verdict, warning: `${what} is not kept. ${error.message}`, isConflict: conflict };
+    return { verdict, bundle, warning: `${what} is not kept. ${error.message}`, isConflict: conflict };
   }
-  return { verdict, warning: "", isConflict: conflict };
+  return { verdict, bundle, warning: "", isConflict: conflict };
 }
 
 function countingOf(proof, store) {
