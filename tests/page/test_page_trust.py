@@ -30,7 +30,8 @@ NEWER = anchors_of(BY_NAME["early-older"]["demand"])
 IS_OLDER = "A newer block of this ledger was verified here before: a newer proof may say otherwise"
 NOT_READ = "Some of what was kept cannot be read, and counts for nothing"
 NOT_KEPT = "; it is not kept here: keep both files yourself"
-MOST_CONFLICTS = 32
+MOST_LEDGERS = 256
+MOST_CONFLICTS = 32  # of a ledger
 MOST_KEPT_BYTES = 512 * 1024
 STEPS = 3
 """At which other things happen while one of the proofs here is verified."""
@@ -127,7 +128,7 @@ def poisoned_ledgers() -> list[Any]:
         {"shownBy": {"proof": "A" * (2 * MOST_KEPT_BYTES + 4), "members": None}},
     ]
     changed = [ledger(OTHER, **{"name": f"poisoned-{at}", **change}) for at, change in enumerate(changes)]
-    return [None, 1, "text", [], {}, {"__proto__": ledger(OTHER, name="inherited")}, *changed]
+    return [*[None] * MOST_LEDGERS, 1, "text", [], {}, {"__proto__": ledger(OTHER, name="inherited")}, *changed]
 
 
 def conflict(ledger_id: str = LEDGER, number: int = 0, **changed: Any) -> dict[str, Any]:
@@ -147,7 +148,13 @@ def test_beside_what_is_poisoned_the_good_counts_and_stays(browser: Browser) -> 
         {"reason": "x" * 4_001},
         {"refused": 1},
     ]
-    evidence: list[Any] = [None, [], {}, *(conflict(**one) for one in wrong), conflict()]
+    evidence: list[Any] = [
+        *[None] * MOST_LEDGERS * MOST_CONFLICTS,
+        [],
+        {},
+        *(conflict(**one) for one in wrong),
+        conflict(),
+    ]
     text = text_of([*poisoned_ledgers(), ledger(LEDGER), *doubled], evidence)
     write(page, text)
     assert NOT_READ in page.inner_text("#storage-note")
