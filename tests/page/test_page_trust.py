@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,11 @@ def with_proof(name: str, members: bytes | None = None) -> dict[str, bytes]:
     return files if members is None else files | {"document.txt.members": members}
 
 
-def trusting_anew(page: Page) -> None:
-    """No file is there, and of the ledger no header is known."""
+def trusting_anew(page: Page, anchors: Sequence[Any] = ()) -> None:
+    """No file is there, and of the ledger these headers are known."""
     page.evaluate("document.querySelector('#clear').click()")
-    keep(page, {"ledger": LEDGER, "anchors": []})
+    write(page, text_of([ledger(LEDGER, anchors=anchors)]))
+    confirm(page)
 
 
 def anchors_kept(page: Page) -> Any:
@@ -208,19 +210,29 @@ def check_nothing_counts(page: Page) -> None:
 
 def test_what_is_not_trusted_any_more_is_not_verified_and_not_trusted_again(browser: Browser) -> None:
     page = opened(browser, AT_STEPS)
+    second = [document("second.txt"), proof("base-valid", "second.txt.tlog-proof")]
     for step in range(STEPS):
-        trusting_anew(page)
-        assert dropped(page, with_proof("base-valid"))[0] == VERIFIED
+        trusting_anew(page, NEWER)
         interrupt(page, step, None)
-        drop(page, document("second.txt"), proof("base-valid", "second.txt.tlog-proof"))
-        assert set(page.evaluate("window.seen")) == {"not_trusted"}, step
-        assert kept(page)["ledgers"] == []
+        drop(page, document(), proof("early-valid"))
+        drop(page, *second)  # shows what came of the first, too
+        check_nothing_is_trusted(page)
         trusting_anew(page)
         interrupt(page, step, text_of([]))
         dropped(page, with_proof("base-valid"))
-        assert set(page.evaluate("window.seen")) == {"not_trusted"}, step
-        assert kept(page)["ledgers"] == []
+        check_nothing_is_trusted(page)
+    trusting_anew(page)
+    assert dropped(page, with_proof("base-valid"))[0] == VERIFIED
+    interrupt(page, 0, None)
+    drop(page, *second)
+    check_nothing_is_trusted(page)
     checked(page)
+
+
+def check_nothing_is_trusted(page: Page) -> None:
+    """From the interruption on no file was shown as verified, and no ledger came back."""
+    assert set(page.evaluate("window.seen")) == {"not_trusted"}
+    assert kept(page)["ledgers"] == []
 
 
 def test_a_newer_header_that_another_tab_kept_meanwhile_stays(browser: Browser) -> None:
