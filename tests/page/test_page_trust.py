@@ -41,7 +41,7 @@ AT_STEPS = """
   const [now, later] = [performance.now.bind(performance), setTimeout];
   let asked = 0;
   performance.now = () => now() + 1_000 * (asked += 1);  // there is time for other things at each step
-  window.setTimeout = (then, ms) => later(() => { window.atStep?.(); then(); }, ms);
+  window.setTimeout = (then, ms) => later(async () => { await window.atStep?.(); then(); }, ms);
 """
 WITHOUT_ROOM = """() => {
   localStorage.setItem("tallystick.trust.v1", "\\u03a9".repeat(2_700_000));  // Chromium has room for 5 Mi characters
@@ -62,13 +62,15 @@ INTERRUPT = """([step, change]) => {
     else localStorage.setItem("tallystick.trust.v1", change);
     tell();
     window.watch.observe(document.querySelector("#found"), { childList: true, subtree: true });
+    return change === null ? new Promise((goOn) => { window.goOn = goOn; }) : undefined;
   };
 }"""
 
 
 def interrupt(page: Page, step: int, change: str | None) -> None:
-    """At this step of a verification another tab writes this, of which the page is not told yet; `None`: the user
-    presses Remove. From then on all results that are shown are noted."""
+    """At this step of a verification another tab writes this, of which the page is not told yet. `None`: the user
+    presses Remove, and what was being verified goes on at `window.goOn()`. All results that are shown after it are noted.
+    """
     page.evaluate(INTERRUPT, [step, change])
 
 
@@ -215,6 +217,7 @@ def test_what_is_not_trusted_any_more_is_not_verified_and_not_trusted_again(brow
         trusting_anew(page, NEWER)
         interrupt(page, step, None)
         drop(page, document(), proof("early-valid"))
+        page.evaluate("window.goOn()")
         drop(page, *second)  # shows what came of the first, too
         check_nothing_is_trusted(page)
         trusting_anew(page)
