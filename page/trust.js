@@ -265,11 +265,11 @@ function contentsOf(text) {
   if (found?.format !== FORMAT || !Array.isArray(found.ledgers) || !Array.isArray(found.conflicts)) {
     return { ledgers: [], conflicts: [], damaged: 1 };
   }
-  const sound = found.ledgers.slice(0, MAX_LEDGERS).filter(unlessBroken(isEntry));
+  const sound = found.ledgers.filter(unlessBroken(isEntry)).slice(0, MAX_LEDGERS);
   const isFirst = (one, place) =>
     sound.findIndex((two) => two.ledgerId === one.ledgerId || two.name === one.name) === place;
   const ledgers = sound.filter(isFirst);
-  const evidence = found.conflicts.slice(0, MAX_LEDGERS * MAX_CONFLICTS).filter(unlessBroken(isConflict));
+  const evidence = found.conflicts.filter(unlessBroken(isConflict)).slice(0, MAX_LEDGERS * MAX_CONFLICTS);
   const perLedger = new Map();
   const conflicts = evidence.filter(({ ledgerId }) => {
     perLedger.set(ledgerId, (perLedger.get(ledgerId) ?? 0) + 1);

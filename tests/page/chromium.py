@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.proof_corpus import FOLDER, LISTED
 
 from tallystick.api.verify_page import PAGE
@@ -52,7 +52,12 @@ def started() -> Iterator[Browser]:
 
 def opened(browser: Browser, script: str = "", **context: Any) -> Page:
     """The page from disk, in a new profile, at the corpus's time. What goes wrong in it fails the test at `checked`."""
-    page = browser.new_context(**context).new_page()
+    return tab_of(browser.new_context(**context), script)
+
+
+def tab_of(context: BrowserContext, script: str = "") -> Page:
+    """One more tab with the page, which shares the profile's storage with the others."""
+    page = context.new_page()
     page.clock.set_fixed_time(NOW_MS / 1000)
     page.add_init_script(f"window.print = () => window.printed = true; window.wrong = []; {script}")
     page.set_default_timeout(20_000)
@@ -66,8 +71,9 @@ def opened(browser: Browser, script: str = "", **context: Any) -> Page:
 
 
 def checked(page: Page) -> None:
-    """Nothing went wrong: no error, no breach of the policy, no request but for the page itself."""
-    wrong = [one for one in page.wrong if not one.startswith("blob:")]  # type: ignore[attr-defined]
+    """Nothing went wrong in any tab: no error, no breach of the policy, no request but for the page itself."""
+    told = [one for tab in page.context.pages for one in tab.wrong]  # type: ignore[attr-defined]
+    wrong = [one for one in told if not one.startswith("blob:")]
     assert not wrong, wrong
     page.context.close()
 
