@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ AT_STEPS = """
   const [now, later] = [performance.now.bind(performance), setTimeout];
   let asked = 0;
   performance.now = () => now() + 1_000 * (asked += 1);  // there is time for other things at each step
-  window.setTimeout = (then, ms) => later(() => { window.atStep?.(); then(); }, ms);
+  window.setTimeout = (then, ms) => later(async () => { await window.atStep?.(); then(); }, ms);
 """
 WITHOUT_ROOM = """() => {
   localStorage.setItem("tallystick.trust.v1", "\\u03a9".repeat(2_700_000));  // Chromium has room for 5 Mi characters
@@ -61,13 +62,15 @@ INTERRUPT = """([step, change]) => {
     else localStorage.setItem("tallystick.trust.v1", change);
     tell();
     window.watch.observe(document.querySelector("#found"), { childList: true, subtree: true });
+    return change === null ? new Promise((goOn) => { window.goOn = goOn; }) : undefined;
   };
 }"""
 
 
 def interrupt(page: Page, step: int, change: str | None) -> None:
-    """At this step of a verification another tab writes this, of which the page is not told yet; `None`: the user
-    presses Remove. From then on all results that are shown are noted."""
+    """At this step of a verification another tab writes this, of which the page is not told yet. `None`: the user
+    presses Remove, and what was being verified goes on at `window.goOn()`. All results shown from then on are noted.
+    """
     page.evaluate(INTERRUPT, [step, change])
 
 
@@ -77,10 +80,11 @@ def with_proof(name: str, members: bytes | None = None) -> dict[str, bytes]:
     return files if members is None else files | {"document.txt.members": members}
 
 
-def trusting_anew(page: Page) -> None:
-    """No file is there, and of the ledger no header is known."""
+def trusting_anew(page: Page, anchors: Sequence[Any] = ()) -> None:
+    """No file is there, and of the ledger these headers are known."""
     page.evaluate("document.querySelector('#clear').click()")
-    keep(page, {"ledger": LEDGER, "anchors": []})
+    write(page, text_of([ledger(LEDGER, anchors=anchors)]))
+    confirm(page)
 
 
 def anchors_kept(page: Page) -> Any:
@@ -208,19 +212,30 @@ def check_nothing_counts(page: Page) -> None:
 
 def test_what_is_not_trusted_any_more_is_not_verified_and_not_trusted_again(browser: Browser) -> None:
     page = opened(browser, AT_STEPS)
+    second = [document("second.txt"), proof("base-valid", "second.txt.tlog-proof")]
     for step in range(STEPS):
-        trusting_anew(page)
-        assert dropped(page, with_proof("base-valid"))[0] == VERIFIED
+        trusting_anew(page, NEWER)
         interrupt(page, step, None)
-        drop(page, document("second.txt"), proof("base-valid", "second.txt.tlog-proof"))
-        assert set(page.evaluate("window.seen")) == {"not_trusted"}, step
-        assert kept(page)["ledgers"] == []
+        drop(page, document(), proof("early-valid"))
+        page.evaluate("window.goOn()")
+        drop(page, *second)  # shows what came of the first, too
+        check_nothing_is_trusted(page)
         trusting_anew(page)
         interrupt(page, step, text_of([]))
         dropped(page, with_proof("base-valid"))
-        assert set(page.evaluate("window.seen")) == {"not_trusted"}, step
-        assert kept(page)["ledgers"] == []
+        check_nothing_is_trusted(page)
+    trusting_anew(page)
+    assert dropped(page, with_proof("base-valid"))[0] == VERIFIED
+    interrupt(page, 0, None)
+    drop(page, *second)
+    check_nothing_is_trusted(page)
     checked(page)
+
+
+def check_nothing_is_trusted(page: Page) -> None:
+    """From the interruption on no file was shown as verified, and no ledger came back."""
+    assert set(page.evaluate("window.seen")) == {"not_trusted"}
+    assert kept(page)["ledgers"] == []
 
 
 def test_a_newer_header_that_another_tab_kept_meanwhile_stays(browser: Browser) -> None:
