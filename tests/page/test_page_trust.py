@@ -69,7 +69,7 @@ INTERRUPT = """([step, change]) => {
 
 def interrupt(page: Page, step: int, change: str | None) -> None:
     """At this step of a verification another tab writes this, of which the page is not told yet. `None`: the user
-    presses Remove, and what was being verified goes on at `window.goOn()`. All results that are shown after it are noted.
+    presses Remove, and what was being verified goes on at `window.goOn()`. All results shown from then on are noted.
     """
     page.evaluate(INTERRUPT, [step, change])
 
