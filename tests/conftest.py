@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
@@ -68,12 +68,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
-class _ByFile(LoadScopeScheduling):
-    """A file to one worker, but for those that are run in parts."""
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
+    """A file to one worker, but for those that are run in parts, and those of `interop`, which build programs in Go."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return nodeid.partition("[")[0] if Path(file).stem in _IN_PARTS else file
+        file = Path(nodeid.partition("::")[0])
+        if file.stem in _IN_PARTS:
+            return nodeid.partition("[")[0]
+        return str(file.parent if file.parent.name == "interop" else file)
 
 
 @pytest.hookimpl(optionalhook=True)
