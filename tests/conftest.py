@@ -58,7 +58,7 @@ _SLOWEST = (
 )
 """Test files that take half a minute or so, the longest first: a worker that gets one last lets the others wait."""
 
-_IN_PARTS = ("test_campaign", "test_explore", "test_gossip_tree", "test_page", "test_pdf_files")
+_IN_PARTS = ("test_campaign", "test_explore", "test_gossip_tree", "test_page")
 """Those of which any worker may run each test function: they are long, and share little that takes long to make."""
 
 
