@@ -493,7 +493,8 @@ CAUGHT_WITH: dict[str, Callable[..., object]] = {
 
 NOTICED_FROM = {
     "anybody's tokens move": 5,
-    "an epoch begins before the last ended": 13,
+    "an epoch begins before the last ended": 25,
+    "what passed waits for the epoch to end": 2,
     "the box proposes what is illegal": 3,
     "what became illegal stays in the box": 5,
 }
