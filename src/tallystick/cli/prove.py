@@ -217,7 +217,7 @@ def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> Non
         if one.is_content_gone:
             say(field("content", f"{LACKING}; which document it is about, nobody can tell from it"))
         if one.kept is not None and one.lost_ml_dsa:
-            say(field("earlier", f"kept, {with_ml_dsa(one.lost_ml_dsa)}: {one.kept}; --ml-dsa makes one with such"))
+            say(field("earlier", f"{one.kept}, {with_ml_dsa(one.lost_ml_dsa)}; --ml-dsa makes one with such"))
         elif one.kept is not None:
             say(field("earlier", f"kept with its time stamp: {one.kept}"))
         beside = [name for name in (one.members, one.payload) if name is not None]
