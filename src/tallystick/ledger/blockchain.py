@@ -111,9 +111,9 @@ class Blockchain:
         if not params.min_block_certificates <= count <= params.max_block_certificates:
             allowed = f"{params.min_block_certificates} to {params.max_block_certificates}"
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
-        ids = [certificate.id for certificate in block.certificates]
+        ids, log_index_of = [certificate.id for certificate in block.certificates], self.certificate_index.log_index_of
         for certificate_id in ids:
-            if self.place_of(certificate_id) is not None or above.holds(certificate_id):
+            if log_index_of(certificate_id) is not None or above.holds(certificate_id):
                 raise Refused(Rule.B6, f"certificate {certificate_id.hex()[:16]}… is on the chain already")
         if len(set(ids)) < count:
             raise Refused(Rule.B6, "a certificate stands twice in the block")

@@ -17,7 +17,8 @@ from random import Random
 
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Certificates, Entry, Message, decode_message
+from tallystick.ledger.messages import MAX_ENTRIES, Certificates, Entry, Message, decode_message, encode_message
+from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated_host import MakeAgreement, MakeHost, SimulatedHost
@@ -28,6 +29,8 @@ _HANDSHAKE_MS = 20
 _FIRST_WAIT_MS = 100
 _LONGEST_WAIT_MS = 30_000
 _SHARED_ENTRIES = 65_536
+_FRAMES = 4096
+"""Of so many messages it is remembered what they decode to."""
 _LATEST = 16
 
 
@@ -114,7 +117,6 @@ class SimulatedNetwork:
         self.on_event: Callable[[SimulatedHost, Event], None] = lambda host, event: None
         """Told of every event after a host carried out all that followed from it."""
         # Every node decodes and verifies; equal bytes give equal results, so that is done once for all of them.
-        self.decode = lru_cache(maxsize=4096)(self._decode)
         self.verify = lru_cache(maxsize=65_536)(is_signed)
         self._link = link or Link()
         self._random = Random(seed)
@@ -127,6 +129,9 @@ class SimulatedNetwork:
         self._peers: dict[str, dict[str, Link]] = {}
         self._parted: set[frozenset[str]] = set()
         self._entries: dict[Entry, Entry] = {}
+        self._shared: set[int] = set()
+        """The identities of those."""
+        self._decoded: dict[bytes, Message] = {}
         self._last_arrival_ms: dict[tuple[str, str], int] = {}
 
     # ---- building -------------------------------------------------------------------------------------------
@@ -259,6 +264,28 @@ class SimulatedNetwork:
             self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
 
+    def encode(self, message: Message) -> bytes:
+        """The bytes to be sent. A message made of nothing but decoded certificates is known to decode to itself."""
+        data = encode_message(message)
+        if (
+            isinstance(message, Certificates)
+            and self._shared.issuperset(map(id, message.entries))
+            and len(message.entries) <= MAX_ENTRIES
+            and len(data) <= MAX_MESSAGE_BYTES
+        ):
+            self._remember(data, message)
+        return data
+
+    def decode(self, data: bytes) -> Message:
+        """What intake makes of bytes. Raises `Refused` (E1, E2, E3)."""
+        return self._decoded.get(data) or self._remember(data, self._decode(data))
+
+    def _remember(self, data: bytes, message: Message) -> Message:
+        self._decoded[data] = message
+        if len(self._decoded) > _FRAMES:
+            del self._decoded[next(iter(self._decoded))]
+        return message
+
     def peer_of(self, name: str) -> Peer:
         """What its peers know a host by: its name, or, if it dials, the key that it proves to have."""
         home = self.homes.get(name)
@@ -328,7 +355,10 @@ class SimulatedNetwork:
             return message
         if len(self._entries) > _SHARED_ENTRIES:
             self._entries.clear()
-        return Certificates(tuple([self._entries.setdefault(entry, entry) for entry in message.entries]))
+            self._shared.clear()
+        entries = tuple([self._entries.setdefault(entry, entry) for entry in message.entries])
+        self._shared.update(map(id, entries))
+        return Certificates(entries)
 
     def _arrive(self, sender: str, receiver: str, data: bytes) -> None:
         host = self.hosts[receiver]

@@ -75,11 +75,10 @@ class BoxShares:
         for one in shares:
             one.count += count
             one.size_bytes += size_bytes
-            key = (one.limit.what, one.source)
             if one.count == count:
-                self._shares[key] = one
+                self._shares[one.limit.what, one.source] = one
             elif not one.count:
-                del self._shares[key]
+                del self._shares[one.limit.what, one.source]
 
     def _share(self, limit: _Limit, source: bytes | str) -> Share:
         return self._shares.get((limit.what, source)) or Share(limit, source)
