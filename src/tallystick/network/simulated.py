@@ -270,7 +270,7 @@ class SimulatedNetwork:
         if (
             isinstance(message, Certificates)
             and self._shared.issuperset(map(id, message.entries))
-            and len(message.entries) <= MAX_ENTRIES
+            and 0 < len(message.entries) <= MAX_ENTRIES
             and len(data) <= MAX_MESSAGE_BYTES
         ):
             self._remember(data, message)
