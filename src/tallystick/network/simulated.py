@@ -6,12 +6,12 @@ running SHA-256 over that trace: two runs that agree on it did the same things i
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from heapq import heappop, heappush
 from itertools import combinations
 from random import Random
 
@@ -319,7 +319,7 @@ class SimulatedNetwork:
     def at(self, time_ms: int, happen: Callable[[], object]) -> None:
         """Have something happen at a virtual time (now, if that has passed)."""
         self._scheduled += 1
-        heapq.heappush(self._heap, (max(time_ms, self.now_ms), self._scheduled, happen))
+        heappush(self._heap, (time_ms if time_ms > self.now_ms else self.now_ms, self._scheduled, happen))
 
     def run_for(self, duration_ms: int) -> None:
         """Let virtual time pass."""
@@ -327,9 +327,9 @@ class SimulatedNetwork:
 
     def run_until(self, is_done: Callable[[], bool], at_most_ms: int) -> bool:
         """Let things happen until `is_done` (asked after each) or until time is up; whether it was done."""
-        end_ms = self.now_ms + at_most_ms
-        while self._heap and self._heap[0][0] <= end_ms:
-            self.now_ms, _, happen = heapq.heappop(self._heap)
+        end_ms, heap = self.now_ms + at_most_ms, self._heap
+        while heap and heap[0][0] <= end_ms:
+            self.now_ms, _, happen = heappop(heap)
             self.happened += 1
             happen()
             if is_done():
@@ -370,9 +370,10 @@ class SimulatedNetwork:
             self.faults["cut off"] += 1
 
     def _is_open(self, one: str, other: str) -> bool:
-        if self._parted and frozenset((one, other)) in self._parted:
+        hosts = self.hosts
+        if not (hosts[one].is_up and hosts[other].is_up):
             return False
-        return self.hosts[one].is_up and self.hosts[other].is_up
+        return not self._parted or frozenset((one, other)) not in self._parted
 
     def _tell_both(self, one: str, other: str, event: type[PeerConnected] | type[PeerDisconnected]) -> None:
         self._tell(one, event(self.peer_of(other)))

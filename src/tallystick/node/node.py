@@ -181,7 +181,8 @@ class Node:
                 self._ask_anew(now_ms, None, actions)
             case events.VotesRead(late, kept):
                 self._compare(now_ms, (late,), kept, actions)
-        self._report_equivocations(now_ms, self._agreement.take_equivocations(), actions)
+        if found := self._agreement.take_equivocations():
+            self._report_equivocations(now_ms, found, actions)
         self._update_peers(now_ms, actions)
         self._settle_checkpoints(now_ms, actions)
         return actions
@@ -319,7 +320,8 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
-        events.give_up(self.box.time_passed(now_ms), actions)
+        if over := self.box.time_passed(now_ms):
+            events.give_up(over, actions)
         while self._copy.mismatch is None:
             step = self._agreement.step(now_ms, lambda: self.sync.is_behind(self.state.index, now_ms), actions)
             if step.is_stuck:
