@@ -97,13 +97,14 @@ class Node:
     def send_object_to_node(self, obj: object, nodeIdentifier: Hashable) -> None:
         """Send an object to one node; what a node sends to itself is dropped. Raises `NetworkError`."""
         self._require_network()
-        receiver = self._network.nodes.get(nodeIdentifier)
+        network = self._network
+        receiver = network.nodes.get(nodeIdentifier)
         if receiver is None:
             raise NetworkError(
                 f"no node {nodeIdentifier!r} is on the network: make it first, and send to its nodeIdentifier"
             )
         if receiver is not self:
-            self._network.post(obj, self.nodeIdentifier, receiver)
+            network.post(obj, self.nodeIdentifier, receiver)
 
     def broadcast_object(self, obj: object) -> None:
         """Send an object to every other node, one after the other in the order in which they joined."""
@@ -115,7 +116,7 @@ class Node:
 
     def _require_network(self) -> None:
         """Raise `NetworkError` unless this node is on the network."""
-        nodeIdentifier = vars(self).get("nodeIdentifier")
+        nodeIdentifier = self.__dict__.get("nodeIdentifier")
         if self._network.nodes.get(nodeIdentifier) is not self:
             raise NetworkError(
                 f"node {nodeIdentifier!r} is not on the network: it was made before Node.reset_network() was called, "

@@ -181,8 +181,7 @@ class Node:
                 self._ask_anew(now_ms, None, actions)
             case events.VotesRead(late, kept):
                 self._compare(now_ms, (late,), kept, actions)
-        if found := self._agreement.take_equivocations():
-            self._report_equivocations(now_ms, found, actions)
+        self._report_equivocations(now_ms, self._agreement.take_equivocations(), actions)
         self._update_peers(now_ms, actions)
         self._settle_checkpoints(now_ms, actions)
         return actions
