@@ -64,6 +64,10 @@ class Known(Knowledge):
     def has_verified(self, certificate):
         return certificate in self.certificates
 
+    def sort_out(self, entries):
+        ids = [one.certificate.id for one in entries if self.has_verified(one.certificate)]
+        return [one for one in entries if one.certificate.id not in ids], ids
+
     def is_on_chain(self, certificate_id):
         return certificate_id in self.chain
 

@@ -28,7 +28,7 @@ _NON_CANONICAL: Final = frozenset(
 
 
 class Domain(bytes, Enum):
-    """What a signature is for; the value is signed, so no signature serves another purpose."""
+    """What a signature is for; these bytes are signed, so no signature serves another purpose."""
 
     ADMISSION = b"tallystick.admission.v1\x00"
     ADDRESS = b"tallystick.address.v1\x00"

@@ -256,7 +256,7 @@ decode_message: Final = _codec.decode
 def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
     """Cut into what messages hold: `most` items, near `most_bytes` (one item may exceed it); other fields need room."""
     items = tuple(items)
-    if len(items) == 1:
+    if len(items) == 1 or (items and len(items) <= most and len(encode(items)) <= most_bytes):
         yield items
         return
     part: list[T] = []

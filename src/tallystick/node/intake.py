@@ -82,11 +82,15 @@ class Intake:
         return CheckedMessage(None, (refused,))
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
-        good, known, refusals = [], [], []
-        for entry in entries:
-            if self._knowledge.has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
-                known.append(entry.certificate.id)  # most of what gossip brings was heard from another side before
-            elif refused := _refusal_of(self._check_entry, entry):
+        others, known = self._knowledge.sort_out(entries)  # most of what gossip brings was heard from another side
+        good, refusals, is_on_chain = list[Entry](), list[Refused](), self._knowledge.is_on_chain
+        for entry in others:
+            if is_on_chain(entry.certificate.id):
+                known.append(entry.certificate.id)
+                continue
+            try:
+                self._check_entry(entry)
+            except Refused as refused:
                 refusals.append(refused)
             else:
                 good.append(entry)

@@ -33,6 +33,8 @@ class Knowledge:
 
     def __init__(self, agreement: Agreement, copy: ChainCopy, box: CertificateBox, exchange: PeerExchange) -> None:
         self._agreement, self._copy = agreement, copy
+        self.sort_out = box.sort_out
+        """Tells certificates that wait in the box, as `has_verified` does, from others."""
         self.has_verified = box.holds
         """Whether this very certificate, signature included, waits in the box: its id says nothing of its signature."""
         self.knows_block = copy.has_verified
@@ -56,7 +58,9 @@ class Knowledge:
 
     def check_issuer(self, certificate: AnyCertificate) -> None:
         """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""
-        _check_issuer(certificate, self._copy.chain.state)
+        state = self._copy.chain.state
+        if not (state.params.anybody_certifies and isinstance(certificate, Statement)):
+            _check_issuer(certificate, state)
 
     def check_proposed(self, block_hash: bytes, certificates: Sequence[AnyCertificate]) -> None:
         """The same for certificates of a proposal, on the block that it extends: keys may be listed there already.
@@ -104,8 +108,6 @@ def _check_issuer(certificate: AnyCertificate, state: State) -> None:
     """Cheap, and enough to keep out whoever is not of this ledger; the box then asks all rules."""
     directory, issuer = state.directory, certificate.issuer
     match certificate:
-        case Statement() if state.params.anybody_certifies:
-            pass
         case Motion() | Approval() | Objection() if directory.member_of(issuer) is None:
             raise Refused(Rule.M1, f"{issuer.hex()[:16]}… is no member key of this ledger")
         case ErasureConfirmation() if directory.member_of(issuer) is None:

@@ -307,7 +307,7 @@ class Node:
     def _check_certificate(self, certificate: AnyCertificate, now_ms: int) -> None:
         if (place := self.chain.place_of(certificate.id)) is not None:
             raise Refused(Rule.C5, f"certificate {certificate.id.hex()[:16]}… is in block {place.block_index}")
-        ahead_ms = self.state.params.certificate_ahead_ms
+        ahead_ms = self.chain.state.params.certificate_ahead_ms
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")
@@ -323,7 +323,8 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
-        events.give_up(self.box.time_passed(now_ms), actions)
+        if over := self.box.time_passed(now_ms):
+            events.give_up(over, actions)
         while self._copy.mismatch is None:
             step = self._agreement.step(now_ms, lambda: self.sync.is_behind(self.state.index, now_ms), actions)
             if step.is_stuck:
@@ -377,12 +378,14 @@ class Node:
     def _settle_checkpoints(self, now_ms: int, actions: list[Action]) -> None:
         """Cosign what is due, unless this node's state is not the ledger's; pass on what others cosigned."""
         if self._copy.mismatch is None:
-            if self.sync.best_index > self.state.index:
+            is_behind = False
+            if self.sync.best_index > self.chain.state.tip.index:
                 self._checkpoints.fetching()
-            is_behind = self.sync.is_behind(self.state.index, now_ms)
+                is_behind = self.sync.is_behind(self.state.index, now_ms)
             due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
             self._set_timer(Timer.CHECKPOINT, due_ms, actions)
-            self._pass_on(self._checkpoints.take_fresh(), None, actions)
+            if fresh := self._checkpoints.take_fresh():
+                self._pass_on(fresh, None, actions)
             if lines := self._ends.settle(actions):
                 self._spread(MlDsaCosignatures(lines), None, actions)
 
