@@ -15,9 +15,6 @@ use std::iter::once;
 
 use claims::Claim;
 
-/// Fewer are verified one by one: a batch would not be cheaper.
-const SMALLEST_BATCH: usize = 4;
-
 /// The sizes of the batches that fail may sum up to this often the claims' number; then the rest is verified one by one.
 const FAILING_SHARE: usize = 4;
 
@@ -54,7 +51,8 @@ impl Term {
     }
 }
 
-/// The sum of all equations, each times 128 random bits of its own: zero if all hold, else with probability 2^-128.
+/// Whether `[8] sum z (R + [k]A - [S]B) = 0`, with 128 random bits z for each: so it is if all equations hold, and else
+/// with probability 2^-128.
 fn all_hold(terms: &[Term]) -> Result<bool, getrandom::Error> {
     let mut random = vec![0; 16 * terms.len()];
     getrandom::fill(&mut random)?;
@@ -63,9 +61,9 @@ fn all_hold(terms: &[Term]) -> Result<bool, getrandom::Error> {
     let mut factors = Vec::with_capacity(terms.len());
     for (term, random) in terms.iter().zip(random.as_chunks().0) {
         let factor = Scalar::from(u128::from_le_bytes(*random));
-        of_base += factor * term.scalar;
-        of_key.entry(&term.key_bytes).or_insert((Scalar::ZERO, term.key)).0 -= factor * term.challenge;
-        factors.push(-factor);
+        of_base -= factor * term.scalar;
+        of_key.entry(&term.key_bytes).or_insert((Scalar::ZERO, term.key)).0 += factor * term.challenge;
+        factors.push(factor);
     }
     let sum = EdwardsPoint::vartime_multiscalar_mul(
         once(&of_base).chain(of_key.values().map(|(factor, _)| factor)).chain(&factors),
@@ -78,7 +76,7 @@ fn all_hold(terms: &[Term]) -> Result<bool, getrandom::Error> {
 
 /// Note the verdicts: of all at once, of both halves, or one by one.
 fn judge(terms: &[Term], may_fail: &mut usize, verdicts: &mut [u8]) -> Result<(), getrandom::Error> {
-    if terms.len() < SMALLEST_BATCH || *may_fail < terms.len() {
+    if terms.len() == 1 || *may_fail < terms.len() {
         terms.iter().for_each(|term| verdicts[term.number] = term.holds().into());
     } else if all_hold(terms)? {
         terms.iter().for_each(|term| verdicts[term.number] = 1);
