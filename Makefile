@@ -10,13 +10,16 @@ SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check check-locks simulate explore fuzz bench notebook package lock clean
+.PHONY: help install fast demo up test check check-locks simulate explore fuzz bench notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "ARGS is passed on to demo, up, test, simulate, explore, fuzz and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
+
+fast: .venv/bin/python ## build the native module with cargo: signatures verified in batches
+	$(BIN)/python tools/build_native.py
 
 demo: .venv/.runtime ## watch several nodes turn files into one agreed chain
 	$(BIN)/tallystick demo $(ARGS)
@@ -64,12 +67,13 @@ lock: .venv/bin/python ## resolve the dependencies anew into locks/
 	compile() { list=$$1; shift; echo "Resolving locks/$$list.txt"; "$$uv/bin/uv" --quiet pip compile pyproject.toml \
 	    --group build "$$@" --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' --output-file "locks/$$list.txt"; } && \
-	compile dev --group dev --all-extras && \
+	compile dev --group dev --extra pq --extra tsa --extra pdf && \
 	compile runtime --constraint locks/dev.txt && \
 	compile notebook --group notebook --constraint locks/dev.txt
+	$(BIN)/python tools/build_native.py --lock
 
 clean: ## remove .venv and everything generated
-	rm -rf .venv build dist src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv native/target native/Cargo.lock build dist src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One stamp a lock: .venv/.runtime, .venv/.dev, .venv/.notebook.

@@ -5,6 +5,7 @@ import sys
 from benchmarks import (
     agreement,
     api,
+    batches,
     certificates,
     checkpoints,
     course,
@@ -23,6 +24,7 @@ from benchmarks import (
 
 BENCHMARKS = {
     "verification": certificates.against_bare_verification,
+    "batches": batches.natively,
     "verifier": verifier.in_worker_processes,
     "height": certificates.by_height,
     "course": course.against_the_straightforward_one,
