@@ -9,6 +9,7 @@ Each run writes benchmarks/results/NAME.json, and ends with a table of figures, 
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -35,7 +36,7 @@ from benchmarks import (
     trie,
     verifier,
 )
-from benchmarks.result import Absent, Figure, Result, result
+from benchmarks.result import Absent, Figure, Result, read_results, result
 from tallystick.demo.local_network import terminated_like_interrupted
 
 Run = Callable[[], Iterable[Figure | Absent]]
@@ -86,6 +87,7 @@ BENCHMARKS = {
 
 
 def main() -> int:
+    """Do what the command line asks for; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, as ratios within one run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
     parser.add_argument("--quick", action="store_true", help="those that take a minute or two at most")
@@ -95,6 +97,7 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
     if asked.document:
         document.write()
+        print(table.text(read_results(), only_targets=True))
         return 0
     with terminated_like_interrupted():  # so that no node or peer outlives its benchmark
         results = [_measured(name, run) for name, run in _chosen(asked.names, is_quick=asked.quick)]
@@ -111,9 +114,10 @@ def _chosen(names: list[str], *, is_quick: bool) -> list[tuple[str, Run]]:
 
 def _measured(name: str, run: Run) -> Result:
     print(f"{name} …", flush=True)
+    began_s = time.monotonic()
     one = result(name, list(run()))
     one.write()
-    print(f"{table.text([one])}\n", flush=True)
+    print(f"{table.text([one])}\n({time.monotonic() - began_s:.0f} s)\n", flush=True)
     return one
 
 

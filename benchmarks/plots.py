@@ -107,16 +107,16 @@ def _curves(benchmark: str, names: tuple[str, ...], title: str, along: str) -> P
     """Medians against what the figures were taken at, the range of the rounds shaded."""
 
     def draw(results: Results, axes: Axes) -> None:
-        unit = ""
+        unit, most = "", 0.0
         for name in names:
             points = [one for one in results[benchmark].figures if one.name == name]
             places = [one.at or 0.0 for one in points]
             axes.plot(places, [one.median for one in points], marker="o", markersize=4, label=name)
             axes.fill_between(places, [one.low for one in points], [one.high for one in points], alpha=0.2, linewidth=0)
             axes.set_xticks(places, [_short(one) for one in places])
-            unit = points[0].unit
+            unit, most = points[0].unit, max(most, *(one.high for one in points))
         axes.set(xlabel=along, title=f"{title} ({unit})" if unit else title)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * most)
         if len(names) > 1:
             axes.legend(fontsize=9)
 

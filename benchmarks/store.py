@@ -1,7 +1,6 @@
 """The store of a long-lived node: its start, memory, size and rate of appending, with a million certificates in it."""
 
 import json
-import resource
 import sqlite3
 import statistics
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks.processes import most_held_bytes
 from benchmarks.result import Figure, at_most, figure
 from benchmarks.workload import ISSUERS, ledger, statements
 from tallystick.course.lone_driver import LoneDriver
@@ -139,8 +139,7 @@ def _in_process(path: Path, begun: float) -> dict[str, float]:
         node = Node(replayed(store.genesis, agreement.check_forger, store), agreement, archive=store)
         seconds = time.perf_counter() - start
         assert len(node.chain.certificate_index) == node.state.log.size
-    held = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"imports": imported - begun, "start": seconds, "held_bytes": held}
+    return {"imports": imported - begun, "start": seconds, "held_bytes": most_held_bytes()}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import platformdirs
 import pytest
+from benchmarks import __main__ as command
 from benchmarks import cometbft, document, peers, plots, processes, result, table
+from benchmarks.__main__ import Benchmark
 from benchmarks.result import Absent, Result, at_least, at_most, figure
 
 
@@ -105,6 +107,35 @@ def test_all_plots_can_be_drawn(tmp_path):
     }
     given = {name: _result(name, *figures) for name, figures in wanted.items()}
     assert plots.write(given, tmp_path / "svg") == list(plots.PLOTS)
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_keeps_what_it_takes_and_ends_with_the_targets(monkeypatch, capsys):
+    taken = [figure("a / b", "both", [0.9], goal=at_least(0.8)), figure("a", "alone", [5], "µs")]
+    monkeypatch.setattr(command, "BENCHMARKS", {"trie": Benchmark(lambda: taken), "sync": Benchmark(lambda: [], list)})
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "trie"])
+    assert command.main() == 0
+    assert [one.figures for one in result.read_results()] == [tuple(taken)]
+    *_, head, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["figure", "target", "measured", "met?"]
+    assert last.split() == ["trie:", "a", "/", "b", "≥", "0.80", "0.90", "yes"]
+
+
+def test_the_quick_ones_are_those_that_say_how(monkeypatch):
+    monkeypatch.setattr(command, "BENCHMARKS", {"trie": Benchmark(lambda: []), "sync": Benchmark(lambda: [], list)})
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick"])
+    assert command.main() == 0
+    assert [one.benchmark for one in result.read_results()] == ["sync"]
+
+
+def test_a_name_that_no_benchmark_has_is_refused_before_anything_runs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "trie", "try"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "no benchmark try; there are: one-node" in capsys.readouterr().err
+    assert not result.FOLDER.exists()
 
 
 # ---- peers ----------------------------------------------------------------------------------------------------------
