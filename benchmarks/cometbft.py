@@ -5,7 +5,6 @@ Its key-value store checks that a record has one "=", and no signature, and keep
 """
 
 import base64
-import http.client
 import json
 import re
 import shutil
@@ -14,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Condition
@@ -21,16 +21,15 @@ from typing import Any, Final
 
 import platformdirs
 
-from benchmarks.processes import ports
-from tallystick.problems import Problem
+from benchmarks.http_json import PATIENCE_S, ask, connected, get
+from benchmarks.processes import NotInstalled, Processes, ports
+from tallystick.host.addresses import HERE
 
 VERSION: Final = "v0.38.26"
 NODES: Final = 4
 BATCH: Final = 512
 _PACKAGE: Final = f"github.com/cometbft/cometbft/cmd/cometbft@{VERSION}"
-_HERE: Final = "127.0.0.1"
 _BUILD_S: Final = 400
-_PATIENCE_S: Final = 120.0
 _POLL_S: Final = 0.01
 _METAS: Final = 20
 """Most block headers that one answer tells."""
@@ -60,29 +59,25 @@ TUNED: Final[Mapping[str, Any]] = {
 }
 
 
-class NotBuilt(Problem):
-    """There is no CometBFT here, and none could be built."""
-
-
 def binary() -> Path:
-    """The program, built from its source when it is wanted first. Raises `NotBuilt`."""
+    """The program, built from its source when it is wanted first. Raises `NotInstalled`."""
     folder = platformdirs.user_cache_path("tallystick") / f"cometbft-{VERSION}"
     program = folder / "cometbft"
     if program.exists():
         return program
     go = shutil.which("go")
     if go is None:
-        raise NotBuilt("there is no go on this machine to build CometBFT with")
+        raise NotInstalled("there is no go on this machine to build CometBFT with")
     folder.mkdir(parents=True, exist_ok=True)
     environment = {"GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
     command = ["env", *(f"{name}={value}" for name, value in environment.items()), go, "install", _PACKAGE]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=_BUILD_S)
     except subprocess.TimeoutExpired:
-        raise NotBuilt(f"go install {_PACKAGE} took more than {_BUILD_S} s") from None
+        raise NotInstalled(f"go install {_PACKAGE} took more than {_BUILD_S} s") from None
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise NotBuilt(f"go install {_PACKAGE} failed: {last}") from None
+        raise NotInstalled(f"go install {_PACKAGE} failed: {last}") from None
     return program
 
 
@@ -91,7 +86,7 @@ class CometNetwork:
 
     def __init__(self, homes: Sequence[Path], rpc_ports: Sequence[int], record_bytes: int, window: int) -> None:
         self.folders = [home / "data" for home in homes]
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes = Processes()
         self._homes, self._ports = homes, rpc_ports
         self._record_bytes, self._window = record_bytes, window
         self._room = Condition()
@@ -100,36 +95,17 @@ class CometNetwork:
     @property
     def sessions(self) -> list[int]:
         """Of its processes."""
-        return [one.pid for one in self.processes]
+        return self.processes.sessions
 
     def start(self, program: Path) -> None:
         """Start all, and wait until they have peers and a first block."""
         for home in self._homes:
-            with (home / "log").open("wb") as log:
-                command = [str(program), "start", "--home", str(home), "--proxy_app", "kvstore"]
-                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
-        until_s = time.monotonic() + _PATIENCE_S
-        while not all(map(self._is_ready, self._ports)):
-            assert time.monotonic() < until_s, "CometBFT's nodes did not find each other"
-            assert all(one.poll() is None for one in self.processes), (self._homes[0] / "log").read_text()
-            time.sleep(0.05)
-        self._count()
-
-    def stop(self) -> None:
-        """End all processes."""
-        for one in self.processes:
-            one.terminate()
-        for one in self.processes:
-            try:
-                one.wait(10)
-            except subprocess.TimeoutExpired:
-                one.kill()
-                one.wait()
+            self.processes.launch([str(program), "start", "--home", str(home), "--proxy_app", "kvstore"], home / "log")
+        self.processes.wait_until(lambda: all(map(self._is_ready, self._ports)))
 
     def kill(self, node: int) -> None:
         """End one as a power cut does."""
-        self.processes[node].kill()
-        self.processes[node].wait()
+        self.processes.kill(node)
 
     def prepare(self, count: int) -> list[bytes]:
         """So many new records, as requests of 512 that are answered before a record is looked at."""
@@ -151,11 +127,10 @@ class CometNetwork:
 
     def submit(self, node: int) -> float:
         """Hand one record in at a node, and wait until it is final there; the milliseconds."""
-        connection = http.client.HTTPConnection(_HERE, self._ports[node], timeout=_PATIENCE_S)
-        connection.connect()
+        connection = connected(self._ports[node])
         body = json.dumps(_call("broadcast_tx_commit", tx=self._record())).encode()
         began_s = time.perf_counter()
-        answer = _ask(connection, body)
+        answer = ask(connection, "/", body)
         took_ms = 1000 * (time.perf_counter() - began_s)
         connection.close()
         assert int(answer["result"]["height"]) > 0, answer
@@ -169,16 +144,16 @@ class CometNetwork:
         return base64.b64encode((key + "v" * (self._record_bytes - len(key))).encode()).decode()
 
     def _send(self, port: int, bodies: Sequence[bytes]) -> None:
-        connection = http.client.HTTPConnection(_HERE, port, timeout=_PATIENCE_S)
+        connection = connected(port)
         for body in bodies:
             with self._room:
-                assert self._room.wait_for(lambda: self._sent + BATCH <= self._final + self._window, _PATIENCE_S)
+                assert self._room.wait_for(lambda: self._sent + BATCH <= self._final + self._window, PATIENCE_S)
                 self._sent += BATCH
-            assert all("error" not in one for one in _ask(connection, body))
+            assert all("error" not in one for one in ask(connection, "/", body))
         connection.close()
 
     def _wait_for(self, goal: int, sending: Sequence[Future[None]]) -> None:
-        until_s = time.monotonic() + _PATIENCE_S
+        until_s = time.monotonic() + PATIENCE_S
         while self._final < goal:
             self._count()
             for one in sending:
@@ -208,29 +183,29 @@ class CometNetwork:
     def _is_ready(self, port: int) -> bool:
         try:
             return int(_get(port, "/net_info")["n_peers"]) == NODES - 1 and self._status(port) > 0
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             return False
 
 
 @contextmanager
 def running(settings: Mapping[str, Any], record_bytes: int, window: int) -> Iterator[CometNetwork]:
-    """A new network with these settings beside those that it comes with. Raises `NotBuilt`."""
+    """A new network with these settings beside those that it comes with. Raises `NotInstalled`."""
     program = binary()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         made = [str(program), "testnet", "--v", str(NODES), "--o", str(folder), "--populate-persistent-peers=false"]
         subprocess.run(made, check=True, capture_output=True)
         homes, drawn = [folder / f"node{number}" for number in range(NODES)], ports(2 * NODES)
-        peers = [f"{_node_id(program, home)}@{_HERE}:{port}" for home, port in zip(homes, drawn[:NODES], strict=True)]
+        peers = [f"{_node_id(program, home)}@{HERE}:{port}" for home, port in zip(homes, drawn[:NODES], strict=True)]
         for number, home in enumerate(homes):
             own = {
-                "p2p.laddr": f"tcp://{_HERE}:{drawn[number]}",
-                "rpc.laddr": f"tcp://{_HERE}:{drawn[NODES + number]}",
+                "p2p.laddr": f"tcp://{HERE}:{drawn[number]}",
+                "rpc.laddr": f"tcp://{HERE}:{drawn[NODES + number]}",
                 "p2p.persistent_peers": ",".join(peers[:number] + peers[number + 1 :]),
             }
             _configure(home / "config" / "config.toml", {**_OF_ALL, **own, **settings})
         network = CometNetwork(homes, drawn[NODES:], record_bytes, window)
-        stack.callback(network.stop)
+        stack.enter_context(network.processes)
         network.start(program)
         yield network
 
@@ -256,17 +231,5 @@ def _call(method: str, **params: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
 
-def _ask(connection: http.client.HTTPConnection, body: bytes) -> Any:
-    connection.request("POST", "/", body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    told = answer.read()
-    assert answer.status == http.client.OK, told[:500]
-    return json.loads(told)
-
-
 def _get(port: int, path: str) -> Any:
-    connection = http.client.HTTPConnection(_HERE, port, timeout=_PATIENCE_S)
-    connection.request("GET", path)
-    told = json.loads(connection.getresponse().read())
-    connection.close()
-    return told["result"]
+    return get(port, path)["result"]

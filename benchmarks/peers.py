@@ -1,4 +1,4 @@
-"""Four nodes of this ledger and of CometBFT, in turn in one run: throughput, processor time, disk, latency, a death.
+"""Four nodes of this ledger and of peers, in turn in one run: throughput, processor time, disk, latency, a death.
 
 Ours check each certificate's signature at each node; CometBFT's key-value store checks none. Both agree by quorums of
 signed votes, and sync what they keep. Records are of one size, and fed to all four nodes. Each round is a new network,
@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from benchmarks import cometbft, network
-from benchmarks.processes import disk_bytes, spent_s
+from benchmarks import cometbft, etcd, network
+from benchmarks.processes import NotInstalled, disk_bytes, spent_s
 from benchmarks.result import Absent, Figure, Goal, at_least, at_most, figure
 
-NODES: Final = 4
 OURS: Final = "Tallystick"
 _WARM_UP: Final = 4_096
 _SETTLE_S: Final = 0.5
@@ -30,7 +29,7 @@ _DEATH_AFTER: Final = 40
 
 
 class Network(Protocol):
-    """Four nodes that run, of one system."""
+    """Nodes that run, of one system."""
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -64,6 +63,7 @@ SYSTEMS: Final = (
     System(OURS, network.four_running),
     System("CometBFT tuned", partial(cometbft.running, cometbft.TUNED, network.RECORD_BYTES, 16_384)),
     System("CometBFT default", partial(cometbft.running, cometbft.DEFAULT, network.RECORD_BYTES, 4_096)),
+    System("etcd of three", partial(etcd.running, network.RECORD_BYTES)),
 )
 
 
@@ -117,7 +117,7 @@ def _fed(network: Network, records: int) -> list[float]:
     took_s = network.feed(bodies, records)
     time.sleep(_SETTLE_S)
     cost_us = 1e6 * (spent_s(network.sessions) - before_s) / records
-    size_bytes = (sum(map(disk_bytes, network.folders)) - before_bytes) / records / NODES
+    size_bytes = (sum(map(disk_bytes, network.folders)) - before_bytes) / records / len(network.folders)
     return [records / took_s, cost_us, size_bytes]
 
 
@@ -131,13 +131,14 @@ def _one_by_one(network: Network, records: int) -> list[float]:
 
 
 def _with_a_death(network: Network, records: int) -> list[float]:
+    alive = len(network.folders) - 1
     with ThreadPoolExecutor(records) as pool:
         network.submit(0)
         waiting = []
         for number in range(records):
             if number == _DEATH_AFTER:
-                network.kill(NODES - 1)
-            waiting.append(pool.submit(network.submit, number % (NODES - 1)))
+                network.kill(alive)
+            waiting.append(pool.submit(network.submit, number % alive))
             time.sleep(_DEATH_EVERY_S)
         return [one.result() for one in waiting]
 
@@ -157,7 +158,7 @@ def _in_turn(
                 try:
                     with one.running() as nodes:
                         taken[one.name].append(measure(nodes))
-                except cometbft.NotBuilt as error:
+                except NotInstalled as error:
                     gaps[one.name] = str(error)
     return {name: all_of for name, all_of in taken.items() if all_of}, gaps
 

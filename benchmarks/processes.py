@@ -1,15 +1,21 @@
 """What processes have used, as Linux tells it, and networks of processes that end with their benchmark."""
 
 import os
-from collections.abc import Collection, Iterator
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from tallystick.host.addresses import drawn_port
+from tallystick.problems import Problem
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SESSION, _USER, _CHILDREN_SYSTEM = 3, 11, 14
 """Fields of /proc/PID/stat after the name."""
 _BLOCK_BYTES = 512
+_START_S = 60.0
+_STOP_S = 10.0
 _TAKEN = range(26_650, 26_670)
 """Where CometBFT listens unless told otherwise."""
 
@@ -25,6 +31,53 @@ def spent_s(sessions: Collection[int]) -> float:
         if int(fields[_SESSION]) in sessions:
             total += sum(map(int, fields[_USER : _CHILDREN_SYSTEM + 1]))
     return total / _TICKS
+
+
+class NotInstalled(Problem):
+    """A peer is not on this machine, and cannot be had."""
+
+
+class Processes:
+    """Processes of one network, each in a session of its own. Leaving them ends all."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._running:
+            one.terminate()
+        for one in self._running:
+            try:
+                one.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                one.kill()
+                one.wait()
+
+    def launch(self, command: Sequence[str], log: Path) -> None:
+        """Start one, whose output goes to this file."""
+        with log.open("wb") as output:
+            self._running.append(subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True))
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until that comes true, and fail when a process ends before."""
+        until_s = time.monotonic() + _START_S
+        while not is_ready():
+            assert time.monotonic() < until_s, f"not ready within {_START_S:.0f} s"
+            assert all(one.poll() is None for one in self._running), "a process has ended"
+            time.sleep(0.05)
+
+    @property
+    def sessions(self) -> list[int]:
+        """Of them all."""
+        return [one.pid for one in self._running]
+
+    def kill(self, place: int) -> None:
+        """End one as a power cut does."""
+        self._running[place].kill()
+        self._running[place].wait()
 
 
 def most_held_bytes() -> int:

@@ -144,7 +144,7 @@ def test_a_name_that_no_benchmark_has_is_refused_before_anything_runs(monkeypatc
 class _Nodes:
     """A network that does what it is told in no time."""
 
-    folders: tuple[Path, ...] = ()
+    folders = tuple(map(Path, "1234"))
     sessions: tuple[int, ...] = ()
 
     def __init__(self, waits):
@@ -173,7 +173,7 @@ def _system(name, waits):
 
 
 def _not_built():
-    raise cometbft.NotBuilt("there is no go")
+    raise processes.NotInstalled("there is no go")
 
 
 def test_systems_are_compared_round_by_round_and_those_absent_are_told(monkeypatch):
@@ -198,7 +198,7 @@ def test_nothing_is_handed_in_at_a_node_that_was_killed(monkeypatch):
 def test_without_go_a_peer_is_absent(tmp_path, monkeypatch):
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(cometbft.NotBuilt, match="no go"):
+    with pytest.raises(processes.NotInstalled, match="no go"):
         cometbft.binary()
 
 
