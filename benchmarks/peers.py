@@ -74,8 +74,8 @@ def throughput(rounds: int, records: int) -> Iterator[Figure | Absent]:
         {name: [one[place] for one in all_of] for name, all_of in taken.items()} for place in range(3)
     )
     goals = {"CometBFT tuned": at_least(1.2), "CometBFT default": at_least(3)}
-    yield from _compared("rate", "records a second, final at all four nodes", "records/s", rates, goals)
-    about = "processor time of all four nodes for a record"
+    yield from _compared("rate", "records a second, final at all nodes", "records/s", rates, goals)
+    about = "processor time of all nodes for a record"
     yield from _compared("processor time", about, "µs", costs, {"CometBFT tuned": at_most(1.4, native=0.8)})
     yield from _compared("disk", "bytes of the disk for a record and node", "bytes", sizes, {})
     yield from _absent(gaps, ("rate", "processor time", "disk"))
@@ -100,7 +100,7 @@ def one_dead(rounds: int, records: int) -> Iterator[Figure | Absent]:
     """The worst wait of a record while one of four nodes dies, and after."""
     taken, gaps = _in_turn(rounds, partial(_with_a_death, records=records))
     worst = {name: [max(one) for one in all_of] for name, all_of in taken.items()}
-    every = f"one each {1000 * _DEATH_EVERY_S:.0f} ms at the three that live"
+    every = f"one each {1000 * _DEATH_EVERY_S:.0f} ms at those that live"
     goals = {"CometBFT tuned": at_most(0.1), "CometBFT default": at_most(0.1)}
     yield from _compared("worst wait", f"of {records} records, {every}, one node killed", "ms", worst, goals)
     yield from _absent(gaps, ("worst wait",))
