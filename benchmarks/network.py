@@ -1,4 +1,4 @@
-"""Real nodes, processes on this machine, beside bare signature verification on the same cores and bare sockets."""
+"""Real nodes, processes on this machine, fed over HTTP, beside bare signature verification on the same cores."""
 
 import http.client
 import multiprocessing
