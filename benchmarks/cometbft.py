@@ -31,6 +31,8 @@ BATCH: Final = 512
 _PACKAGE: Final = f"github.com/cometbft/cometbft/cmd/cometbft@{VERSION}"
 _BUILD_S: Final = 400
 _POLL_S: Final = 0.01
+_RETRY_S: Final = 0.05
+_MOST_LOST: Final = 64
 _METAS: Final = 20
 """Most block headers that one answer tells."""
 
@@ -149,18 +151,28 @@ class CometNetwork:
             with self._room:
                 assert self._room.wait_for(lambda: self._sent + BATCH <= self._final + self._window, PATIENCE_S)
                 self._sent += BATCH
-            assert all("error" not in one for one in ask(connection, "/", body))
+            rest = body
+            while refused := [place for place, one in enumerate(ask(connection, "/", rest)) if _is_refused(one)]:
+                calls = json.loads(rest)
+                rest = json.dumps([calls[place] for place in refused]).encode()
+                time.sleep(_RETRY_S)
         connection.close()
 
     def _wait_for(self, goal: int, sending: Sequence[Future[None]]) -> None:
+        """Until so many are final, or nothing waits any more: a full mempool drops some without a word."""
         until_s = time.monotonic() + PATIENCE_S
         while self._final < goal:
+            is_all_sent = all(one.done() and one.result() is None for one in sending)
+            is_nothing_left = is_all_sent and not any(map(self._waiting, self._ports))
             self._count()
-            for one in sending:
-                if one.done():
-                    one.result()
+            if is_nothing_left:
+                break
             assert time.monotonic() < until_s, f"{goal - self._final} records were not final in time"
             time.sleep(_POLL_S)
+        assert goal - self._final <= _MOST_LOST, f"{goal - self._final} records were lost"
+
+    def _waiting(self, port: int) -> int:
+        return int(_get(port, "/num_unconfirmed_txs")["total"])
 
     def _count(self) -> None:
         """What the first node has in blocks by now."""
@@ -229,6 +241,13 @@ def _configure(path: Path, settings: Mapping[str, Any]) -> None:
 
 def _call(method: str, **params: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+def _is_refused(answer: dict[str, Any]) -> bool:
+    """Whether a record is to be handed in again, since the mempool is full."""
+    error = str(answer.get("error", ""))
+    assert not error or re.search("mempool is .*full", error), error
+    return bool(error)
 
 
 def _get(port: int, path: str) -> Any:

@@ -202,6 +202,14 @@ def test_without_go_a_peer_is_absent(tmp_path, monkeypatch):
         cometbft.binary()
 
 
+def test_a_record_is_handed_in_again_only_where_the_mempool_is_full():
+    assert not cometbft._is_refused({"result": {"code": 0}})
+    assert cometbft._is_refused({"error": {"data": "mempool is full: number of txs 5000 (max: 5000)"}})
+    assert cometbft._is_refused({"error": {"data": "mempool is still rechecking, so it is considered as full"}})
+    with pytest.raises(AssertionError, match="no such method"):
+        cometbft._is_refused({"error": {"message": "no such method"}})
+
+
 def test_settings_are_changed_where_they_stand_and_nowhere_else(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('size = 1\n\n[p2p]\nsize = 2\nladdr = "a"\n\n[mempool]\n# size = 3\nsize = 4\n')
