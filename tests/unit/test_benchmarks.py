@@ -130,6 +130,21 @@ def test_the_quick_ones_are_those_that_say_how(monkeypatch):
     assert [one.benchmark for one in result.read_results()] == ["sync"]
 
 
+def test_one_that_fails_keeps_none_of_the_others_from_running(monkeypatch, capsys):
+    def fail():
+        yield figure("first", "alone", [1])
+        raise ValueError("broken")
+
+    monkeypatch.setattr(command, "BENCHMARKS", {"trie": Benchmark(fail), "sync": Benchmark(lambda: [])})
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    assert command.main() == 1
+    kept = {one.benchmark: one for one in result.read_results()}
+    assert [one.name for one in kept["trie"].figures] == ["first"]
+    assert kept["trie"].absent == (Absent("the rest", "it failed with ValueError"),)
+    assert "sync" in kept
+    assert "ValueError: broken" in capsys.readouterr().err
+
+
 def test_a_name_that_no_benchmark_has_is_refused_before_anything_runs(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmarks", "trie", "try"])
     with pytest.raises(SystemExit):
