@@ -10,7 +10,7 @@ SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install fast demo up test check check-locks simulate explore fuzz bench notebook package lock clean
+.PHONY: help install fast demo up test check check-locks simulate explore fuzz bench bench-full notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,12 @@ explore: .venv/.dev ## every course of a small world: leaders, partitions, a twi
 fuzz: .venv/.dev ## proofs, notes, policies and PDF files with random changes, against every parser
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-bench: .venv/.dev ## measure speed, as ratios within one run
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/.dev ## measure speed, as ratios within one run: the quick figures, or ARGS=NAME
+	$(BIN)/python -m benchmarks $(or $(ARGS),--quick)
+
+bench-full: .venv/.dev ## measure all figures, and write them into docs/performance.md
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --document
 
 notebook: .venv/.notebook ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -1,10 +1,12 @@
 """Signatures in batches, by the native module, over bare PyNaCl; and what a bad one costs its batch."""
 
 import statistics
+from collections.abc import Iterator
 
 import nacl.bindings as sodium
 
-from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, ledger, summary
+from benchmarks.result import Absent, Figure, figure
+from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, ledger
 from tallystick.host.batches import VERIFIER, verify_natively
 from tallystick.host.claims import Claim
 from tallystick.ledger.certificate import issue_statement
@@ -17,16 +19,16 @@ PER_ROUND = 1024
 BAD = (1, 4, 256)
 
 
-def natively() -> str:
+def natively() -> Iterator[Figure | Absent]:
     """Processor time of one core. Keys are known already, as they are to a node: each is looked at once."""
     if verify_natively is None:
-        return "not measured: the native module is not built (make fast)"
+        yield Absent("native / libsodium", "the native module is not built (make fast)")
+        return
     few, many = ISSUERS, [Wallet(number.to_bytes(32, "big")) for number in range(10_000, 10_000 + PER_ROUND)]
-    lines = [f"{VERIFIER}; processor time of a signature, over bare PyNaCl's in the same round"]
-    for issuers, name in ((few, "64 issuers"), (many, "all different")):
-        claims = _claims(issuers)
+    for issuers, name in ((few, "64 issuers"), (many, "all issuers different")):
+        claims, what = _claims(issuers), f"signatures in batches by {VERIFIER}, {name} / bare libsodium, one core"
         for size in SIZES:
-            lines.append(f"  {name}, batches of {size:>5}: {_measured(claims, size)}")
+            yield figure(f"native / libsodium, {name}", what, _faster(claims, size), at=size)
     claims = _claims(many)[:256]
     good_s = statistics.median(_native_seconds(claims, 256) for _ in range(ROUNDS))
     for bad in BAD:
@@ -34,9 +36,8 @@ def natively() -> str:
             (message + b"!" * (number % (256 // bad) == 0), signature, key)
             for number, (message, signature, key) in enumerate(claims)
         ]
-        ratio = [_native_seconds(spoilt, 256) / good_s for _ in range(ROUNDS)]
-        lines.append(f"  a batch of 256 with {bad:>3} bad ones, over one without: {summary(ratio)}")
-    return "\n".join(lines)
+        costs = [_native_seconds(spoilt, 256) / good_s for _ in range(ROUNDS)]
+        yield figure("bad ones", "a batch of 256 with so many badly signed / one without", costs, at=bad)
 
 
 def _claims(issuers: list[Wallet]) -> list[Claim]:
@@ -48,7 +49,7 @@ def _claims(issuers: list[Wallet]) -> list[Claim]:
     return [(one.signed_bytes(genesis.ledger_id), one.signature, one.issuer) for one in signed]
 
 
-def _measured(claims: list[Claim], size: int) -> str:
+def _faster(claims: list[Claim], size: int) -> list[float]:
     signed = [(signature + message, key) for message, signature, key in claims]
 
     def one_by_one() -> None:
@@ -57,8 +58,7 @@ def _measured(claims: list[Claim], size: int) -> str:
 
     _native_seconds(claims, size)
     pairs = [(_native_seconds(claims, size), cpu_seconds(one_by_one)) for _ in range(ROUNDS)]
-    native_us, bare_us = (statistics.median(times) / PER_ROUND * 1e6 for times in zip(*pairs, strict=True))
-    return f"{native_us:.1f} us, PyNaCl {bare_us:.1f} us; {summary([bare / native for native, bare in pairs])} as fast"
+    return [bare_s / native_s for native_s, bare_s in pairs]
 
 
 def _native_seconds(claims: list[Claim], size: int) -> float:

@@ -15,6 +15,7 @@ from tallystick.host.acceptance import check_acceptance
 from tallystick.host.batches import verify_batch
 from tallystick.host.claims import Claim
 from tallystick.host.verification_worker import READY, frame
+from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed
 
 BATCH_CLAIMS: Final = 256
