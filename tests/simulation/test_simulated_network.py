@@ -373,7 +373,7 @@ def test_a_full_box_refuses_and_the_honest_get_in_later(seed):
     genesis = found(max_block_certificates=5, forge_at_certificates=1)
     network = network_of(seed, genesis, limits=Limits(box_certificates=10, box_certificates_per_issuer=6))
     ledger = genesis.ledger_id
-    accepted, seen = [], []
+    accepted, seen = list[bytes](), list[Rule]()
     network.on_report = lambda now_ms, name, report: (
         accepted.extend(one.id for one in report.certificates)
         if isinstance(report, ReportAccepted) and name == "ada"
