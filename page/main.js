@@ -1,5 +1,6 @@
 // The page: what was given, what is asked and trusted, and what is shown of it.
 
+import { NOTHING_ASKED } from "./asked.js";
 import { byId, fill } from "./dom.js";
 import { MOST_FILES, bytesOf, described, giveTogether, paired, unreadable } from "./files.js";
 import { chosenFolder, droppedIn, pathOf } from "./folders.js";
@@ -7,12 +8,12 @@ import { Mirrors } from "./mirrors.js";
 import { carriedIn, changedPdf } from "./pdf.js";
 import { toHex } from "./proof/bytes.js";
 import { sha256Of } from "./proof/hash.js";
-import { NOTHING_ASKED, watchQuestion } from "./question.js";
+import { watchQuestion } from "./question.js";
 import { Results } from "./results.js";
 import { pause } from "./steps.js";
 import { TrustStore, usableStorage } from "./trust.js";
 import { TrustPanel, watchClaims } from "./trust_view.js";
-import { verdictBy, verdictOn } from "./verifier.js";
+import { verdictBy } from "./verifier.js";
 import { many, outcomeOf } from "./words.js";
 
 const version = document.querySelector('meta[name="tallystick-page"]').content;
@@ -276,13 +277,6 @@ function judgeAnew(said) {
   }
 }
 
-/** Whether the newest proof of an imported ledger holds under its id; what it shows is kept then. */
-async function judgeKept({ ledgerId, shownBy }) {
-  const file = { name: "imported", document: null, ...shownBy, payload: null };
-  const { verdict } = await verdictOn(file, { nowMs: Date.now(), ...NOTHING_ASKED }, store);
-  return verdict.proven?.ledger_id === ledgerId;
-}
-
 // ---- showing ----------------------------------------------------------------------------------------------------
 
 /** Show what is known by now of all that was given; the items. */
@@ -306,7 +300,7 @@ function progress(share, text) {
 
 // ---- the page itself --------------------------------------------------------------------------------------------
 
-const panel = new TrustPanel(store, judgeAnew, judgeKept);
+const panel = new TrustPanel(store, judgeAnew);
 
 byId("choose").addEventListener("change", (event) => {
   add(event.target.files);

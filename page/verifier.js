@@ -1,5 +1,6 @@
 // Judges files under what is trusted here, and keeps what they proved: what src/tallystick/client/verdicts.py does.
 
+import { NOTHING_ASKED } from "./asked.js";
 import { MirrorProblem } from "./mirror.js";
 import { partOf } from "./pdf.js";
 import { readBundleInSteps } from "./proof/bundle.js";
@@ -8,11 +9,12 @@ import { NotProven, Refused } from "./proof/errors.js";
 import { claimedLedger, judgeInSteps } from "./proof/judge.js";
 import { failureView, resultOf } from "./proof/views.js";
 import { inSteps } from "./steps.js";
-import { TrustError } from "./trust.js";
+import { TrustError, decoded } from "./trust.js";
 
 const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
 const NOT_KEPT = "it is not kept here: keep both files yourself";
 const ADVICE_WITHOUT_NEWER = "use another mirror; verified without it, the proof at hand counts as of its own status";
+const NO_DOCUMENT = { name: "kept", document: null, payload: null };
 const TIME_STAMP_BESIDE = {
   state: "not_verifiable",
   not_later_ms: null,
@@ -92,8 +94,36 @@ function isBefore(one, other) {
  * read, what could not be kept, as a warning or "", and whether it shows another history.
  */
 export async function verdictOn(file, asked, store) {
+  const claimed = file.proof === null ? null : claimedLedger(file.proof);
+  for (;;) {
+    if (claimed !== null) await recall(claimed.ledgerId, asked.nowMs, store);
+    const found = await verdictUnder(claimed?.ledgerId ?? null, file, asked, store);
+    if (found !== null) return found;
+  }
+}
+
+/**
+ * Verify anew what is kept of a ledger where other pages can write: what its proof shows counts from then on.
+ * Elsewhere nothing is to be done.
+ */
+export async function recall(ledgerId, nowMs, store) {
   store.reload();
-  const entry = countingOf(file.proof, store);
+  for (let kept = store.untried(ledgerId); kept !== null; kept = store.untried(ledgerId)) {
+    await verdictUnder(ledgerId, { ...NO_DOCUMENT, ...decoded(kept) }, { nowMs, ...NOTHING_ASKED }, store);
+    store.wasTried(ledgerId, kept);
+  }
+}
+
+/** Whether a proof of the ledger, which was kept elsewhere, holds under its id; what it shows is kept then. */
+export async function isProven({ ledgerId, shownBy }, nowMs, store) {
+  const { verdict } = await verdictOn({ ...NO_DOCUMENT, ...shownBy }, { nowMs, ...NOTHING_ASKED }, store);
+  return verdict.proven?.ledger_id === ledgerId;
+}
+
+/** As `verdictOn`; `null`: another tab kept more meanwhile, or trusts the ledger no more, so that it is to be had anew. */
+async function verdictUnder(ledgerId, file, asked, store) {
+  store.reload();
+  const entry = ledgerId === null ? null : store.counting(ledgerId);
   const steps = judgeInSteps(file, {
     ...asked,
     ledgerId: entry?.ledgerId ?? null,
@@ -102,25 +132,20 @@ export async function verdictOn(file, asked, store) {
     localName: entry?.name ?? null,
   });
   const { verdict, bundle, anchor, conflict } = await inSteps(steps);
-  if (entry === null) return { verdict, bundle, warning: "", isConflict: conflict };
-  const shownBy = { proof: file.proof, members: file.members };
+  const found = { verdict, bundle, warning: "", isConflict: conflict };
+  if (entry === null || (anchor === null && !conflict)) return found;
+  // A file of members beside a proof that has its own hand-over is no part of it.
+  const shownBy = { proof: file.proof, members: bundle.extra.handOver === null ? file.members : null };
   try {
     if (conflict) {
       const isKept = store.keepConflict(entry.ledgerId, shownBy, verdict.failure.reason, asked.nowMs);
       const advice = `${verdict.failure.advice}; ${isKept ? KEPT : NOT_KEPT}`;
-      return { verdict: { ...verdict, failure: { ...verdict.failure, advice } }, bundle, warning: "", isConflict: true };
+      return { ...found, verdict: { ...verdict, failure: { ...verdict.failure, advice } } };
     }
-    const isKept = anchor === null || store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy, entry.anchors);
-    if (!isKept) return verdictOn(file, asked, store); // another tab kept more, or trusts the ledger no more
+    return store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy, entry.anchors) ? found : null;
   } catch (error) {
     if (!(error instanceof TrustError)) throw error;
     const what = conflict ? "What shows the other history" : "What was verified";
-    return { verdict, bundle, warning: `${what} is not kept. ${error.message}`, isConflict: conflict };
+    return { ...found, warning: `${what} is not kept. ${error.message}` };
   }
-  return { verdict, bundle, warning: "", isConflict: conflict };
-}
-
-function countingOf(proof, store) {
-  const claimed = proof === null ? null : claimedLedger(proof);
-  return claimed === null ? null : store.counting(claimed.ledgerId);
 }

@@ -18,6 +18,9 @@ NOW_MS: int = LISTED["now_ms"]
 LEDGER: str = LISTED["cases"][0]["demand"]["ledger"]
 DOCUMENT = (FOLDER / "document.txt").read_bytes()
 FROM = "a letter of the registrar"
+ON_DISK = PAGE.as_uri()
+OF_ITS_OWN = "https://verify.example/verify"
+"""An address at which no other page is, so that the page's storage is its own. The tests answer there."""
 
 LINES_OF_CARD = """card => {
   const field = (label, text) => `  ${label.padEnd(13)}${text}`;
@@ -50,13 +53,17 @@ def started() -> Iterator[Browser]:
         browser.close()
 
 
-def opened(browser: Browser, script: str = "", **context: Any) -> Page:
-    """The page from disk, in a new profile, at the corpus's time. What goes wrong in it fails the test at `checked`."""
-    return tab_of(browser.new_context(**context), script)
+def opened(browser: Browser, script: str = "", address: str = ON_DISK, **context: Any) -> Page:
+    """The page from disk, or from its own address, in a new profile, at the corpus's time. What goes wrong in it fails
+    the test at `checked`.
+    """
+    profile = browser.new_context(**context)
+    profile.route(OF_ITS_OWN, lambda route: route.fulfill(path=PAGE, content_type="text/html; charset=utf-8"))
+    return tab_of(profile, script, address)
 
 
-def tab_of(context: BrowserContext, script: str = "") -> Page:
-    """One more tab with the page, which shares the profile's storage with the others."""
+def tab_of(context: BrowserContext, script: str = "", address: str = ON_DISK) -> Page:
+    """One more tab with the page, which shares the profile's storage with the others of its address."""
     page = context.new_page()
     page.clock.set_fixed_time(NOW_MS / 1000)
     page.add_init_script(f"window.print = () => window.printed = true; window.wrong = []; {script}")
@@ -64,9 +71,9 @@ def tab_of(context: BrowserContext, script: str = "") -> Page:
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("request", lambda request: wrong.append(request.url) if request.url != PAGE.as_uri() else None)
+    page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
     page.wrong = wrong  # type: ignore[attr-defined]
-    page.goto(PAGE.as_uri())
+    page.goto(address)
     return page
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from playwright.sync_api import Browser, Page
-from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, checked, file, opened
+from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, OF_ITS_OWN, checked, file, opened
 from tests.page.expected import CASES
 from tests.proof_corpus import read
 
@@ -33,7 +33,7 @@ _anchors: Codec[Anchor] = Codec(Anchor, 1024 * 1024, "anchor")
 
 
 def test_each_case_has_the_same_verdict_step_and_words(browser: Browser) -> None:
-    page = opened(browser)
+    page = opened(browser, address=OF_ITS_OWN)
     asked: dict[str, Any] = {"issuer": None, "at_ms": None, "fresh_ms": None, "policy": None}
     for case in CASES:
         demand = case["demand"]
@@ -61,7 +61,9 @@ def dropped(page: Page, files: dict[str, bytes]) -> list[str]:
 
 
 def keep(page: Page, demand: dict[str, Any]) -> None:
-    """Have the browser keep what the case's verifier trusts, as another tab of the page would."""
+    """Have the browser keep what the case's verifier trusts, as another tab of the page would. Headers in it count as
+    they are where the storage is the page's own.
+    """
     write(page, text_of([ledger(demand["ledger"], anchors=anchors_of(demand))] if demand["ledger"] else []))
     confirm(page)
     assert page.locator("#storage-note").inner_text() == ""
@@ -92,7 +94,7 @@ def write(page: Page, text: str) -> None:
 
 
 def confirm(page: Page) -> None:
-    """Confirm all that is kept: the page is opened from disk, where another page could have written it."""
+    """Confirm all that is kept, where the page is opened from disk, so that another page could have written it."""
     page.evaluate("document.querySelectorAll('[data-confirm]').forEach((one) => one.click())")
 
 

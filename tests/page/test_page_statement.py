@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page
-from tests.page.chromium import checked, document, file, give, opened, proof, trust
+from tests.page.chromium import OF_ITS_OWN, checked, document, file, give, opened, proof, trust
 from tests.page.ledgers import attached, certified
 from tests.page.test_corpus_in_browser import CASES, ask, dropped, keep
 from tests.page.test_page import drop
@@ -53,7 +53,7 @@ def check_printed(page: Page, result: str, warnings: int) -> None:
 
 
 def test_of_each_outcome_all_that_the_card_says_is_printed(browser: Browser) -> None:
-    page = opened(browser)
+    page = opened(browser, address=OF_ITS_OWN)
     results = set()
     for case in [one for one in CASES if one["name"] in (*WARNED, *FAILED)]:
         demand: dict[str, Any] = case["demand"]

@@ -1,16 +1,20 @@
 """Trust in a browser: what is poisoned in the storage, other tabs, what is removed meanwhile, and evidence."""
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page
 from tests.page.chromium import (
     DOCUMENT,
     FROM,
     LEDGER,
+    OF_ITS_OWN,
+    ON_DISK,
     checked,
     document,
     file,
@@ -25,6 +29,10 @@ from tests.page.test_corpus_in_browser import anchors_of, confirm, dropped, keep
 from tests.page.test_page import OTHER, VERIFIED, drop, kept
 from tests.proof_corpus import CASES, read
 
+from tallystick.ledger.bundle import extra_codec
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.tlog_proof import parse_proof
+
 BY_NAME = {case["name"]: case for case in CASES}
 NEWER = anchors_of(BY_NAME["early-older"]["demand"])
 """The header of a later block than that of the proof early-valid."""
@@ -34,6 +42,7 @@ NOT_KEPT = "; it is not kept here: keep both files yourself"
 MOST_LEDGERS = 256
 MOST_CONFLICTS = 32  # of a ledger
 MOST_KEPT_BYTES = 512 * 1024
+KEY_BYTES = 34  # of a key in a list of them
 STEPS = 3
 """At which other things happen while one of the proofs here is verified."""
 
@@ -78,6 +87,22 @@ def with_proof(name: str, members: bytes | None = None) -> dict[str, bytes]:
     """The document, a proof of the corpus, and what lies beside it."""
     files = {"document.txt": DOCUMENT, "document.txt.tlog-proof": read(f"{name}.tlog-proof") or b""}
     return files if members is None else files | {"document.txt.members": members}
+
+
+def shown_by(data: bytes) -> dict[str, Any]:
+    """A proof, as the page keeps it."""
+    return {"proof": b64encode(data).decode(), "members": None}
+
+
+def with_members(name: str, size_bytes: int) -> dict[str, bytes]:
+    """The same with the hand-over in a file beside the proof, both of nearly that size, by keys that no voters name."""
+    parsed = parse_proof(read(f"{name}.tlog-proof") or b"")
+    extra = extra_codec.decode(parsed.extra or b"")
+    assert extra.hand_over is not None
+    own, given = parsed._replace(extra=encode(replace(extra, hand_over=None))).encoded.encode(), extra.hand_over
+    keys = [number.to_bytes(32) for number in range((size_bytes - len(own) - len(encode(given)) - 2) // KEY_BYTES)]
+    members = encode(replace(given, keys=(*given.keys, *keys)))
+    return with_proof(name, members) | {"document.txt.tlog-proof": own}
 
 
 def trusting_anew(page: Page, anchors: Sequence[Any] = ()) -> None:
@@ -210,8 +235,9 @@ def check_nothing_counts(page: Page) -> None:
 # ---- what happens meanwhile, and in other tabs ------------------------------------------------------------------
 
 
-def test_what_is_not_trusted_any_more_is_not_verified_and_not_trusted_again(browser: Browser) -> None:
-    page = opened(browser, AT_STEPS)
+@pytest.mark.parametrize("address", [ON_DISK, OF_ITS_OWN])
+def test_what_is_not_trusted_any_more_is_not_verified_and_not_trusted_again(browser: Browser, address: str) -> None:
+    page = opened(browser, AT_STEPS, address)
     second = [document("second.txt"), proof("base-valid", "second.txt.tlog-proof")]
     for step in range(STEPS):
         trusting_anew(page, NEWER)
@@ -239,7 +265,7 @@ def check_nothing_is_trusted(page: Page) -> None:
 
 
 def test_a_newer_header_that_another_tab_kept_meanwhile_stays(browser: Browser) -> None:
-    page = opened(browser, AT_STEPS)
+    page = opened(browser, AT_STEPS, OF_ITS_OWN)
     for step in range(STEPS):
         trusting_anew(page)
         interrupt(page, step, text_of([ledger(LEDGER, anchors=NEWER)]))
@@ -285,11 +311,12 @@ def test_evidence_is_bounded_in_size_and_number(browser: Browser) -> None:
     keep(page, {"ledger": LEDGER, "anchors": []})
     assert dropped(page, with_proof("base-valid"))[0] == VERIFIED
     trusted, another = kept(page)["ledgers"], with_proof("replaced-valid")
-    room = MOST_KEPT_BYTES - len(another["document.txt.tlog-proof"])
-    assert dropped(page, with_proof("replaced-valid", bytes(room + 1)))[2].endswith(NOT_KEPT)
+    longest, longer = (with_members("replaced-valid", MOST_KEPT_BYTES + more) for more in (0, KEY_BYTES))
+    assert dropped(page, longer)[2].endswith(NOT_KEPT)
     assert kept(page)["conflicts"] == []
-    dropped(page, with_proof("replaced-valid", bytes(room)))
-    assert len(kept(page)["conflicts"]) == 1
+    assert not dropped(page, longest)[2].endswith(NOT_KEPT)
+    (refused,) = kept(page)["conflicts"]
+    assert b64decode(refused["refused"]["members"]) == longest["document.txt.members"]
 
     others = [conflict(OTHER, number) for number in range(MOST_CONFLICTS)]
     own = [conflict(LEDGER, number) for number in range(MOST_CONFLICTS + 1)]
@@ -299,7 +326,7 @@ def test_evidence_is_bounded_in_size_and_number(browser: Browser) -> None:
     assert not dropped(page, another)[2].endswith(NOT_KEPT), "it is kept already"
     *before, refused = kept(page)["conflicts"]
     assert before == [*others, *own[:-2]]
-    assert refused["refused"] == {"proof": b64encode(another["document.txt.tlog-proof"]).decode(), "members": None}
+    assert refused["refused"] == shown_by(another["document.txt.tlog-proof"])
     page.click("#clear")
     write(page, text_of(trusted, own[:-1]))
     assert page.inner_text("#storage-note") == ""
@@ -308,6 +335,18 @@ def test_evidence_is_bounded_in_size_and_number(browser: Browser) -> None:
     write(page, text_of(trusted, own))
     assert NOT_READ in page.inner_text("#storage-note")
     assert page.locator("#conflicts .conflict").count() == MOST_CONFLICTS
+    checked(page)
+
+
+def test_members_beside_a_proof_that_needs_none_are_not_kept_with_it(browser: Browser) -> None:
+    page = opened(browser)
+    trust(page)
+    useless = bytes(MOST_KEPT_BYTES)
+    assert dropped(page, with_proof("base-valid", useless))[0] == VERIFIED
+    assert not dropped(page, with_proof("replaced-valid", useless))[2].endswith(NOT_KEPT)
+    (trusted,), (refused,) = kept(page)["ledgers"], kept(page)["conflicts"]
+    assert trusted["shownBy"] == refused["before"] == shown_by(read("base-valid.tlog-proof") or b"")
+    assert refused["refused"] == shown_by(read("replaced-valid.tlog-proof") or b"")
     checked(page)
 
 
