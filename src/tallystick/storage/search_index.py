@@ -1,12 +1,12 @@
 """A full-text index of a ledger's certificates, in a SQLite file of its own, made from the store.
 
-It is filled behind the chain and tells how far it is. Each certificate has a row by its log index, and a document in an
-FTS5 table: the words of its subject, of its file's name and note, and facets (issuer, kind, media type, hash), which
-are words as well, so that every combination is one intersection of sorted lists.
+It is filled behind the chain and tells how far it is. Each certificate has a document by its log index in a table of
+FTS5: the words of its subject, of its file's name and note, and facets (issuer, kind, media type, hash), which are
+words as well, so that every combination is one intersection of sorted lists. What is said of one that covers a payload
+has a row besides: it changes when the payload comes or goes.
 """
 
 import sqlite3
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import lru_cache
@@ -28,15 +28,18 @@ BLOCKS_AT_ONCE: Final = 16
 _REMEMBERED_FACETS: Final = 1024
 _SCHEMA: Final = """
 CREATE TABLE about (ledger_id BLOB NOT NULL, last_block INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE entries (log_index INTEGER PRIMARY KEY, block_index INTEGER NOT NULL, block_ms INTEGER NOT NULL,
-  payload_hash BLOB, has_payload INTEGER NOT NULL, words TEXT NOT NULL, facets TEXT NOT NULL);
-CREATE INDEX by_payload ON entries (payload_hash) WHERE payload_hash IS NOT NULL;
-CREATE INDEX lacking ON entries (log_index) WHERE payload_hash IS NOT NULL AND NOT has_payload;
-CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', tokenize="unicode61 remove_diacritics 2",
-  prefix='2 3');
+CREATE TABLE blocks (block_index INTEGER PRIMARY KEY, block_ms INTEGER NOT NULL, first INTEGER NOT NULL);
+CREATE INDEX by_time ON blocks (block_ms);
+CREATE TABLE covering (log_index INTEGER PRIMARY KEY, payload_hash BLOB NOT NULL, has_payload INTEGER NOT NULL,
+  words TEXT NOT NULL, facets TEXT NOT NULL);
+CREATE INDEX by_payload ON covering (payload_hash);
+CREATE INDEX lacking ON covering (log_index) WHERE NOT has_payload;
+CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='2 3',
+  tokenize="unicode61 remove_diacritics 2");
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
-_LIST: Final = "SELECT log_index FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index DESC LIMIT ?"
+_FROM_TIME: Final = "SELECT first FROM blocks WHERE block_ms >= ? ORDER BY block_ms LIMIT 1"
+_FROM_BLOCK: Final = "SELECT first FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT 1"
 _ADD: Final = "INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)"
 _UNFIND: Final = "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
 
@@ -89,29 +92,25 @@ class SearchIndex:
 
     def find(self, query: Query, below: int, limit: int) -> list[int]:
         """The log indexes of certificates that match, the highest first, all of them lower than `below`."""
-        match, low_and_high = _match(query), self._range(query, below)
+        match, (low, high) = _match(query), self._range(query, below)
         if match is None:
             return []
-        rows = self._select(_FIND if match else _LIST, (*([match] if match else []), *low_and_high, limit))
-        return [row[0] for row in rows]
+        if not match:
+            return list(range(low, high)[::-1][:limit])
+        return [row[0] for row in self._select(_FIND, (match, low, high, limit))]
 
     def _range(self, query: Query, below: int) -> tuple[int, int]:
         """The range of log indexes that times and blocks mean: both only grow along the log."""
-        low, high, end = 0, below, min(below, self.size)
-        for column, first, last in (
-            ("block_ms", query.since_ms, query.until_ms),
-            ("block_index", query.first_block, query.last_block),
+        low, high = 0, min(below, self.size)
+        for sql, first, last in (
+            (_FROM_TIME, query.since_ms, query.until_ms),
+            (_FROM_BLOCK, query.first_block, query.last_block),
         ):
             if first is not None:
-                low = max(low, self._first_from(column, first, end))
+                low = max(low, next((row[0] for row in self._select(sql, (first,))), high))
             if last is not None:
-                high = min(high, self._first_from(column, last + 1, end))
+                high = min(high, next((row[0] for row in self._select(sql, (last + 1,))), high))
         return low, high
-
-    def _first_from(self, column: str, value: int, end: int) -> int:
-        """The first log index below `end` that has this value or more in a column that only grows; else `end`."""
-        sql = f"SELECT {column} FROM entries WHERE log_index = ?"  # noqa: S608  a column
-        return bisect_left(range(end), value, key=lambda log_index: int(self._select(sql, (log_index,))[0][0]))
 
     # ---- filling ------------------------------------------------------------------------------------------------
 
@@ -145,18 +144,19 @@ class SearchIndex:
 
     def lacking(self) -> list[bytes]:
         """The payloads that were not there when their certificates were taken in."""
-        sql = "SELECT DISTINCT payload_hash FROM entries WHERE payload_hash IS NOT NULL AND NOT has_payload"
+        sql = "SELECT DISTINCT payload_hash FROM covering WHERE NOT has_payload"
         return [row[0] for row in self._select(sql)]
 
     def _add(self, block: Block, store: Store, size: int) -> None:
-        rows, documents = [], []
+        covering, documents = [], []
         for log_index, one in enumerate(block.certificates, start=size):
             payload = store.payload(one.payload_hash) if one.payload_hash else None
             words, facets = _document(one, payload)
-            payload_hash, has_payload = one.payload_hash, payload is not None
-            rows.append((log_index, block.index, block.header.timestamp_ms, payload_hash, has_payload, words, facets))
             documents.append((log_index, words, facets))
-        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            if one.payload_hash:
+                covering.append((log_index, one.payload_hash, payload is not None, words, facets))
+        self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.header.timestamp_ms, size))
+        self._connection.executemany("INSERT INTO covering VALUES (?, ?, ?, ?, ?)", covering)
         self._connection.executemany(_ADD, documents)
 
     def _take_payload(self, payload_hash: bytes, payload: Payload | None) -> None:
@@ -164,7 +164,7 @@ class SearchIndex:
 
         FTS5 keeps deleted words in older segments until it merges them, so all are merged then.
         """
-        sql = "SELECT log_index, words, facets FROM entries WHERE payload_hash = ? AND has_payload != ?"
+        sql = "SELECT log_index, words, facets FROM covering WHERE payload_hash = ? AND has_payload != ?"
         rows = self._select(sql, (payload_hash, payload is not None))
         if not rows:
             return
@@ -178,7 +178,7 @@ class SearchIndex:
                 execute(_UNFIND, (log_index, words, facets))
                 execute(_ADD, (log_index, said, facts))
                 changed = (said, facts, payload is not None, log_index)
-                execute("UPDATE entries SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
+                execute("UPDATE covering SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
             if payload is None:
                 execute("INSERT INTO found (found) VALUES ('optimize')")
         self._overwrites |= payload is None
