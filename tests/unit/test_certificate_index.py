@@ -46,10 +46,10 @@ def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more,
     again = CertificateIndex()
     if after < len(counts):
         begun, _ = filled((counts + more)[:after])
-        again.extend(*begun.after(0))
-        again.extend(*places.after(after))
+        again.extend(*begun.between(0, after))
+        again.extend(*places.between(after, places.last_block))
     else:
-        again.extend(*places.after(0))
+        again.extend(*places.between(0, places.last_block))
     assert (len(again), again.last_block) == (len(places), places.last_block)
     assert {one: again.place_of(one) for one in expected} == expected
     assert [again.find(one) for one in expected] == [places.find(one) for one in expected]
