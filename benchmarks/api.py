@@ -86,7 +86,7 @@ def search() -> str:
     with tempfile.TemporaryDirectory() as folder:
         index = SearchIndex(Path(folder) / "search.db", ledger(member_wallets(4)).ledger_id)
         blocks = _Blocks()
-        while index.fill(blocks, SEARCHED // _IN_A_BLOCK):  # type: ignore[arg-type]  # as a store shows them
+        while index.fill(blocks, SEARCHED // _IN_A_BLOCK, {}):  # type: ignore[arg-type]  # as a store shows them
             pass
         issuer = ISSUERS[0].public_key
         queries = {

@@ -374,7 +374,7 @@ def test_a_full_box_refuses_and_the_honest_get_in_later(seed):
     ledger = genesis.ledger_id
     accepted, seen = [], []
     network.on_report = lambda now_ms, name, report: (
-        accepted.append(report.certificate.id)
+        accepted.extend(one.id for one in report.certificates)
         if isinstance(report, ReportAccepted) and name == "ada"
         else seen.append(report.refused.rule)
         if isinstance(report, ReportRefused)

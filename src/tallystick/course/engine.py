@@ -149,6 +149,7 @@ class Engine:
                 return False  # in a network of n nodes, n - 2 of the n - 1 that pass it on are late
             event: Event
             if peer is USER:
+                entry.check_form()
                 event = CertificatesSubmitted((self._intake.check_entry(entry),))
             else:
                 event = self._received(peer, Certificates((entry,)))

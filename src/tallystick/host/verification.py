@@ -14,7 +14,6 @@ from typing import Final
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.claims import Claim
 from tallystick.host.verification_worker import READY, frame
-from tallystick.ledger.encoding import digest, encode
 from tallystick.ledger.keys import is_signed
 from tallystick.problems import VerificationFailed
 
@@ -28,7 +27,9 @@ IN_LINE_CLAIMS: Final = 4
 MIN_SHARE_CLAIMS: Final = 16
 """Fewer are not worth being split among workers."""
 
-REMEMBERED_CLAIMS: Final = 16_384
+REMEMBERED_CLAIMS: Final = 8_192
+"""With what stands under the signature: some 4 MB."""
+
 ATTEMPTS: Final = 5
 """How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
 
@@ -43,9 +44,9 @@ class _Batch:
     """Claims that go to a worker together; whoever asked for one of them waits for all."""
 
     def __init__(self) -> None:
-        self.claims: dict[bytes, Claim] = {}
+        self.claims: dict[Claim, None] = {}
         self.deaths = 0
-        self.verdicts: asyncio.Future[dict[bytes, bool]] = asyncio.get_running_loop().create_future()
+        self.verdicts: asyncio.Future[dict[Claim, bool]] = asyncio.get_running_loop().create_future()
         self.verdicts.add_done_callback(asyncio.Future.exception)  # a failure is nobody's if nobody waits any more
 
 
@@ -83,7 +84,7 @@ class _Worker:
         """Hand the batch over. It is written as the process reads; `_BATCHES_AT_WORKER` bounds what that takes."""
         assert self._writer is not None
         self.batches.append(batch)
-        self._writer.write(frame(list(batch.claims.values())))
+        self._writer.write(frame(list(batch.claims)))
 
     async def end(self) -> None:
         """End the process, which has nothing to lose, and reap it."""
@@ -107,8 +108,8 @@ class Verifier:
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
         self._waiting: deque[_Batch] = deque()
-        self._batch_of: dict[bytes, _Batch] = {}
-        self._settled: deque[dict[bytes, bool]] = deque()
+        self._batch_of: dict[Claim, _Batch] = {}
+        self._settled: deque[dict[Claim, bool]] = deque()
         self._remembered = 0
         self._under_way = 0
         self._turn = asyncio.Lock()
@@ -138,35 +139,36 @@ class Verifier:
     async def verify(self, claims: Sequence[Claim]) -> list[bool]:
         """Whether each claim's signature is good. Waits while too much is under way. Raises `VerificationFailed`."""
         share = min(BATCH_CLAIMS, max(MIN_SHARE_CLAIMS, -(-len(claims) // len(self._workers))))
-        keys = []
         batches = []
         for start in range(0, len(claims), share):
             part = claims[start : start + share]
-            part_keys = [digest(encode(claim)) for claim in part]
-            if not self._verify_in_line(part_keys, part):
+            if not self._verify_in_line(part):
                 await self._room_for(len(part))
-                self._queue(part_keys, part, is_later_share=start > 0)
-            keys += part_keys
-            batches += [self._batch_of[key] for key in part_keys]
+                self._queue(part, is_later_share=start > 0)
+            batches += [self._batch_of[claim] for claim in part]
         for batch in dict.fromkeys(batches):
             await asyncio.shield(batch.verdicts)
-        return [batch.verdicts.result()[key] for batch, key in zip(batches, keys, strict=True)]
+        return [batch.verdicts.result()[claim] for batch, claim in zip(batches, claims, strict=True)]
 
-    def _verify_in_line(self, keys: list[bytes], claims: Sequence[Claim]) -> bool:
+    def _verify_in_line(self, claims: Sequence[Claim]) -> bool:
         """Whether the claims, few as they are, were all asked for before, or have been verified on the spot."""
         if self._failure:
             raise self._failure
         if len(claims) > self._in_line_left:
             return False
-        new = {key: claim for key, claim in zip(keys, claims, strict=True) if key not in self._batch_of}
+        new = self._new(claims)
         if new:
             self._begin_turn()
             self._in_line_left -= len(new)
             batch = _Batch()
             batch.claims = new
             self._batch_of.update(dict.fromkeys(new, batch))
-            self._settle(batch, verify_in_line(new.values()))
+            self._settle(batch, verify_in_line(new))
         return True
+
+    def _new(self, claims: Sequence[Claim]) -> dict[Claim, None]:
+        """Those of these that were not asked for before."""
+        return {claim: None for claim in claims if claim not in self._batch_of}
 
     def _begin_turn(self) -> None:
         """See to it that what is queued in this turn of the loop is handed over at its end, together."""
@@ -195,9 +197,9 @@ class Verifier:
         if self._failure:
             raise self._failure
 
-    def _queue(self, keys: list[bytes], claims: Sequence[Claim], is_later_share: bool) -> None:
+    def _queue(self, claims: Sequence[Claim], is_later_share: bool) -> None:
         """Put those that are new into the last batch that waits; a share that is not its call's first, into another."""
-        new = {key: claim for key, claim in zip(keys, claims, strict=True) if key not in self._batch_of}
+        new = self._new(claims)
         if not new:
             return
         last = self._waiting[-1] if self._waiting else None
@@ -266,7 +268,7 @@ class Verifier:
         self._hand_over()
 
     def _settle(self, batch: _Batch, verdicts: Iterable[int | bool]) -> None:
-        verdict_of = {key: bool(verdict) for key, verdict in zip(batch.claims, verdicts, strict=True)}
+        verdict_of = {claim: bool(verdict) for claim, verdict in zip(batch.claims, verdicts, strict=True)}
         batch.claims = {}
         batch.verdicts.set_result(verdict_of)
         self._settled.append(verdict_of)
@@ -278,12 +280,12 @@ class Verifier:
         while self._remembered > REMEMBERED_CLAIMS:
             oldest = self._settled.popleft()
             self._remembered -= len(oldest)
-            for key in oldest:
-                del self._batch_of[key]
+            for claim in oldest:
+                del self._batch_of[claim]
 
     def _drop(self, batch: _Batch, failure: VerificationFailed) -> None:
-        for key in batch.claims:
-            del self._batch_of[key]
+        for claim in batch.claims:
+            del self._batch_of[claim]
         self._under_way -= len(batch.claims)
         batch.verdicts.set_exception(failure)
         self._changed.set()

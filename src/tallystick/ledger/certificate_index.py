@@ -91,6 +91,9 @@ class CertificateIndex:
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def __contains__(self, certificate_id: bytes) -> bool:
+        return self._number_of_id(certificate_id) is not None
+
     @property
     def last_block(self) -> int:
         """The index of the last block that was added."""

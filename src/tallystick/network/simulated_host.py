@@ -115,6 +115,7 @@ class SimulatedHost:
         if not self.is_up:
             return
         try:
+            entry.check_form()
             checked = self._intake.check_entry(entry)
         except Refused as refused:
             self.network.on_report(self.network.now_ms, self.name, events.ReportRefused(refused, None))

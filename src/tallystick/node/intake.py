@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_certificates_hash, check_form, check_signatures
-from tallystick.ledger.certificate import certificate_codec, check_payload, check_signed, payload_codec
+from tallystick.ledger.certificate import check_payload, check_signed
 from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
@@ -58,13 +58,10 @@ class Intake:
         return self._check_message(message) if self._knowledge.is_wanted(peer, message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a submitted certificate, which no decoder has seen yet.
+        """Check a submitted certificate. It was decoded, or held to its form (`check_form`), before.
 
-        Raises `Refused` (E1, E2; D1, D6, M1, S9; C3, C1).
+        Raises `Refused` (D1, D6, M1, S9; C3, C1).
         """
-        certificate_codec.encode_checked(entry.certificate)
-        if entry.payload is not None:
-            payload_codec.encode_checked(entry.payload)
         self._check_entry(entry)
         return CheckedEntry(entry)
 

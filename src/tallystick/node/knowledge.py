@@ -12,6 +12,7 @@ from tallystick.ledger.certificate import (
     Motion,
     Objection,
     StakingOperation,
+    Statement,
 )
 from tallystick.ledger.changes import AddIssuer, SetMemberRole
 from tallystick.ledger.directory import Position
@@ -51,7 +52,7 @@ class Knowledge:
 
     def is_on_chain(self, certificate_id: bytes) -> bool:
         """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
-        return self._copy.chain.place_of(certificate_id) is not None
+        return certificate_id in self._copy.chain.certificate_index
 
     def check_issuer(self, certificate: AnyCertificate) -> None:
         """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""
@@ -103,6 +104,8 @@ def _check_issuer(certificate: AnyCertificate, state: State) -> None:
     """Cheap, and enough to keep out whoever is not of this ledger; the box then asks all rules."""
     directory, issuer = state.directory, certificate.issuer
     match certificate:
+        case Statement() if state.params.anybody_certifies:
+            pass
         case Motion() | Approval() | Objection() if directory.member_of(issuer) is None:
             raise Refused(Rule.M1, f"{issuer.hex()[:16]}… is no member key of this ledger")
         case ErasureConfirmation() if directory.member_of(issuer) is None:

@@ -273,15 +273,15 @@ class Node:
     def _on_entries(self, now_ms: int, peer: Peer | None, entries: Iterable[Entry], actions: list[Action]) -> None:
         accepted = []
         for offered in entries:
-            self._gossip.received(offered.certificate.id)
-            is_erased = self._search.is_erased(offered.certificate.payload_hash)
-            entry = Entry(offered.certificate) if is_erased else offered
+            certificate = offered.certificate
+            self._gossip.received(certificate.id)
+            entry = Entry(certificate) if self._search.is_erased(certificate.payload_hash) else offered
             try:
-                self._check_certificate(entry.certificate, now_ms)
+                self._check_certificate(certificate, now_ms)
                 self.box.add(entry, now_ms)
             except Refused as refused:
                 if peer is None:
-                    actions.append(events.ReportRefused(refused, None, entry.certificate.id))
+                    actions.append(events.ReportRefused(refused, None, certificate.id))
                 # Gossip brings a certificate from several sides, and every member that sees a contradiction shows it.
                 elif refused.rule not in (Rule.C4, Rule.C5, Rule.S6):
                     refuse(peer, refused, actions)
@@ -291,7 +291,7 @@ class Node:
             return
         if peer is None:
             actions.append(events.PersistCertificates(tuple(accepted)))
-        actions.extend(events.ReportAccepted(entry.certificate) for entry in accepted)
+        actions.append(events.ReportAccepted(tuple([entry.certificate for entry in accepted])))
         self._advance(now_ms, actions)
         for entry in accepted:
             if entry.certificate.id in self.box:
@@ -300,8 +300,7 @@ class Node:
         self._has_news(now_ms, actions)
 
     def _check_certificate(self, certificate: AnyCertificate, now_ms: int) -> None:
-        place = self.chain.place_of(certificate.id)
-        if place is not None:
+        if (place := self.chain.place_of(certificate.id)) is not None:
             raise Refused(Rule.C5, f"certificate {certificate.id.hex()[:16]}… is in block {place.block_index}")
         ahead_ms = self.state.params.certificate_ahead_ms
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:

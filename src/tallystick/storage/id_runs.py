@@ -223,14 +223,14 @@ class IdRuns:
 
     def read(self, layout: Layout) -> None:
         """Take into memory what belongs there. Raises `ValueError`, `LookupError` where the table is another."""
-        self.clear()
         runs = {number: self._read_run(_Run(number, size), digest) for number, size, digest in layout.runs}
         if any(one.written != one.size for one in runs.values()):
             raise ValueError("a run is not whole")
+        merges = list[_Merge]()
         for number, left, right, taken, digest in layout.merges:
             made = self._read_run(_Run(number, runs[left].size + runs[right].size), digest)
-            self._merges.append(_Merge(made, _Source(runs[left], taken), _Source(runs[right], made.written - taken)))
-        self._runs, self._gone, self._next = list(runs.values()), list(layout.gone), layout.next
+            merges.append(_Merge(made, _Source(runs[left], taken), _Source(runs[right], made.written - taken)))
+        self._runs, self._merges, self._gone, self._next = list(runs.values()), merges, list(layout.gone), layout.next
         self.publish()
 
     def _read_run(self, run: _Run, digest: bytes) -> _Run:

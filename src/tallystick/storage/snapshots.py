@@ -50,6 +50,8 @@ class Snapshots:
         self._runs = IdRuns(database)
         self.kept_ids = KeptIds(self._runs, open_reader)
         self._certificates_since = 0
+        self._is_behind = False
+        """Whether runs were grown that are not in the file: what it has is read before they grow again."""
         self._know(0)
 
     def _know(self, kept_to: int) -> None:
@@ -151,7 +153,7 @@ class Snapshots:
                 kept_row = (state.index, encoded, runs, _digest_of(heads.digest(), encoded, runs))
                 self._database.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?)", kept_row)
         except BaseException:
-            self.read()  # what runs there are in the file, of which nothing has changed
+            self._is_behind = True
             raise
         self._runs.publish()
         index.let_go(self.kept_ids, self._runs.size)
@@ -159,6 +161,10 @@ class Snapshots:
 
     def _grow_runs(self, index: CertificateIndex, came: int) -> None:
         """Make runs of the oldest certificates in memory when these are many, each of whole rows."""
+        if self._is_behind:
+            kept = self._database.select("SELECT runs FROM snapshot")
+            self._runs.read(_layout.decode(kept[0][0]) if kept else Layout([], [], [], 1))
+            self._is_behind = False
         half = _CERTIFICATES_IN_MEMORY // 2
         while len(index) - self._runs.size > _CERTIFICATES_IN_MEMORY + half:
             size = self._runs.size
