@@ -1,4 +1,4 @@
-"""Certificates that left the memory are found by the file: against a dictionary, with limits so small that all occurs."""
+"""Certificates that left the memory are found by the file; limits are so small here that all occurs."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
