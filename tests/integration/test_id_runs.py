@@ -18,7 +18,9 @@ from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.integrity.check import Check
 from tallystick.integrity.repair import repair
 from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import Found, Place
+from tallystick.ledger.encoding import encode
 from tallystick.network.replay import replayed
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage import id_runs, kept_ids, snapshots
@@ -52,7 +54,7 @@ def started(store: Store) -> Blockchain:
 
 def grow(scribe: FinalScribe, chain: Blockchain, store: Store, count: int) -> None:
     """A block with so many statements, and an operation when there is none."""
-    made = [statement(f"{chain.state.index} {one}", ledger=LEDGER) for one in range(count)]
+    made: list[AnyCertificate] = [statement(f"{chain.state.index} {one}", ledger=LEDGER) for one in range(count)]
     scribe.forge(*(made or [staking(1, at_ms=FOUNDED.created_ms + chain.state.index, ledger=LEDGER)]))
     store.append(scribe.kept[-1])
     chain.append(scribe.blocks[-1])
@@ -214,7 +216,7 @@ def test_a_run_that_leads_elsewhere_is_found_by_the_check_though_its_digests_are
     run.hash = sha256()
     for row in store.database.select(id_runs._SELECT_ROWS, (run.place(0), run.place(1 << 32))):
         run.hash.update(b"".join((len(row[1]).to_bytes(4), *row[1:])))
-    encoded = snapshots.encode(runs.layout())
+    encoded = encode(runs.layout())
     state = store.database.select("SELECT encoded FROM snapshot")[0][0]
     digest = snapshots._digest_of(store._snapshots._heads.digest(), state, encoded)
     execute(store.path, "UPDATE snapshot SET runs = ?, digest = ?", encoded, digest)

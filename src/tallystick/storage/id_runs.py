@@ -173,13 +173,13 @@ class IdRuns:
 
     def candidates(self, certificate_id: bytes, select: Select) -> list[int]:
         """The numbers of certificates whose ids have the same 8 first bytes: hardly ever more than the one."""
-        leading, mark, found = int.from_bytes(certificate_id[:4]), certificate_id[4:6], None
+        leading, mark, found = int.from_bytes(certificate_id[:4]), certificate_id[4:6], list[int]()
         for shift, bounds, marks, run in self._filters:
             bucket = leading >> shift
             at = marks.find(mark, bounds[bucket], bounds[bucket + 1])
             if at >= 0:
-                found = (found or []) + _confirmed(run, certificate_id, at, bounds[bucket + 1], select)
-        return found or []
+                found += _confirmed(run, certificate_id, at, bounds[bucket + 1], select)
+        return found
 
     def with_prefix(self, prefix: str, select: Select) -> Iterator[int]:
         """The numbers of certificates whose ids begin so, in hex, as far as 8 bytes tell."""
@@ -281,13 +281,11 @@ class IdRuns:
         self._database.execute("INSERT INTO id_runs VALUES (?, ?, ?, ?, ?)", run.add(entries))
 
     def _delete(self, most: int) -> None:
-        """Delete rows of runs that nobody has looked up on since the snapshot before."""
+        """Delete rows of runs on which nobody has looked up since the snapshot before."""
         if self._gone:
-            first = self._gone[0] << _RUN_BITS
-            self._database.execute(_DELETE_ROWS, (first, first + (1 << _RUN_BITS), most))
-            if not self._database.select(
-                "SELECT 1 FROM id_runs WHERE place >= ? AND place < ?", (first, first + (1 << _RUN_BITS))
-            ):
+            first, end = self._gone[0] << _RUN_BITS, (self._gone[0] + 1) << _RUN_BITS
+            self._database.execute(_DELETE_ROWS, (first, end, most))
+            if not self._database.select("SELECT 1 FROM id_runs WHERE place >= ? AND place < ? LIMIT 1", (first, end)):
                 del self._gone[0]
 
 

@@ -101,7 +101,10 @@ class KeptIds:
             candidates = self._runs.candidates(certificate_id, self._select)
         except ValueError as error:
             raise self._damaged(error) from None
-        return next((number for number in candidates if self.ids(number, 1) == certificate_id), None)
+        for number in candidates:  # nearly always there is none
+            if self.ids(number, 1) == certificate_id:
+                return number
+        return None
 
     def with_prefix(self, prefix: str) -> list[int]:
         """As of an `Older`."""
