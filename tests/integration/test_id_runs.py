@@ -55,6 +55,7 @@ def started(store: Store) -> Blockchain:
 def grow(scribe: FinalScribe, chain: Blockchain, store: Store, count: int) -> None:
     """A block with so many statements, and an operation when there is none."""
     made: list[AnyCertificate] = [statement(f"{chain.state.index} {one}", ledger=LEDGER) for one in range(count)]
+    assert not any(one.id in chain.certificate_index for one in made)
     scribe.forge(*(made or [staking(1, at_ms=FOUNDED.created_ms + chain.state.index, ledger=LEDGER)]))
     store.append(scribe.kept[-1])
     chain.append(scribe.blocks[-1])

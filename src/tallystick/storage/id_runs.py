@@ -20,13 +20,13 @@ from typing import Any, Final, NamedTuple
 
 from tallystick.storage.sqlite_file import Database
 
-ROW_ENTRIES: Final = 2_048
+ROW_ENTRIES: Final = 512
 _ENTRY_BYTES: Final = 12
 _KEY_BYTES: Final = 8
 """Of an id in an entry; the others are its number."""
 _BUCKET_ENTRIES: Final = 32
 _RUN_BITS: Final = 32
-_MOST_RATIO: Final = 1.5
+_MOST_RATIO: Final = 3
 """Two runs are merged when the larger is at most so many times the smaller."""
 _MERGED: Final = 12
 """How many entries are merged for each certificate that came; the doublings up to 100 million take 11."""
@@ -166,15 +166,15 @@ class IdRuns:
         return sum(one.size for one in self._runs)
 
     def publish(self) -> None:
-        """Look up on the runs that there are now: what was written of them is committed."""
-        self._filters = [(one.shift, one.bounds, one.marks, one) for one in self._runs]
+        """Look up on the runs that there are now: what was written of them is committed. `filters` is another then."""
+        self.filters = [(one.shift, one.bounds, one.marks, one) for one in self._runs]
 
     # ---- looking up -----------------------------------------------------------------------------------------
 
     def candidates(self, certificate_id: bytes, select: Select) -> list[int]:
         """The numbers of certificates whose ids have the same 8 first bytes: hardly ever more than the one."""
         leading, mark, found = int.from_bytes(certificate_id[:4]), certificate_id[4:6], list[int]()
-        for shift, bounds, marks, run in self._filters:
+        for shift, bounds, marks, run in self.filters:
             bucket = leading >> shift
             at = marks.find(mark, bounds[bucket], bounds[bucket + 1])
             if at >= 0:
@@ -185,7 +185,7 @@ class IdRuns:
         """The numbers of certificates whose ids begin so, in hex, as far as 8 bytes tell."""
         prefix = prefix[: 2 * _KEY_BYTES]
         first, last = (int((prefix + 8 * digit)[:8], 16) for digit in "0f")
-        for shift, bounds, _, run in self._filters:
+        for shift, bounds, _, run in self.filters:
             start, end = bounds[first >> shift] // 2, bounds[(last >> shift) + 1] // 2
             for row in range(start // ROW_ENTRIES, -(-end // ROW_ENTRIES)):
                 for entry in _parted(run.entries(row, select)):
@@ -295,7 +295,7 @@ def _confirmed(run: _Run, certificate_id: bytes, at: int, end: int, select: Sele
     while at >= 0:
         if at % 2 == 0:
             row, place = divmod(at // 2, ROW_ENTRIES)
-            entry = _parted(run.entries(row, select))[place]
+            entry = run.entries(row, select)[_ENTRY_BYTES * place : _ENTRY_BYTES * (place + 1)]
             if certificate_id.startswith(entry[:_KEY_BYTES]):
                 found.append(int.from_bytes(entry[_KEY_BYTES:]))
         at = run.marks.find(mark, at + 1, end)
