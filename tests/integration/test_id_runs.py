@@ -207,13 +207,13 @@ def test_a_run_that_leads_elsewhere_is_found_by_the_check_though_its_digests_are
 ) -> None:
     lived(store)
     runs = store._snapshots._runs
-    ((place, entries),) = store.database.select("SELECT place, entries FROM id_runs ORDER BY place DESC LIMIT 1")
+    run = runs._runs[-1]
+    ((place, entries),) = store.database.select("SELECT place, entries FROM id_runs WHERE place = ?", (run.place(0),))
     forged = change(entries)
     assert forged != entries
     execute(
         store.path, "UPDATE id_runs SET entries = ?, digest = ? WHERE place = ?", forged, sha256(forged).digest(), place
     )
-    run = next(one for one in runs._runs if one.number == place >> 32)
     run.hash = sha256()
     for row in store.database.select(id_runs._SELECT_ROWS, (run.place(0), run.place(1 << 32))):
         run.hash.update(b"".join((len(row[1]).to_bytes(4), *row[1:])))
