@@ -29,6 +29,8 @@ _BLOCKS_BETWEEN: Final = 64
 _CERTIFICATES_BETWEEN: Final = 16_384
 _CERTIFICATES_IN_MEMORY: Final = 131_072
 """Of the latest; when there are more by half, the oldest of them make a run."""
+_WRITTEN: Final = 8
+"""About how many bytes are written for each byte of an id, merges included."""
 _ROWS_AT_ONCE: Final = 8
 _HEADS_AT_ONCE: Final = 1_024
 _SELECT_HEADS: Final = (
@@ -74,6 +76,7 @@ class Snapshots:
         What is left for look-ups to read is compared with its digest then.
         """
         self._know(0)
+        self._is_behind = False
         try:
             snapshot = self._read()
         except _DAMAGE:
@@ -140,7 +143,7 @@ class Snapshots:
         ids, counts, issuers = index.between(self._kept_to, state.index)
         encoded, heads = encode_state(state), self._heads.copy()
         try:
-            with self._database.transaction(len(ids) + len(encoded)):
+            with self._database.transaction(_WRITTEN * len(ids) + len(encoded)):
                 self._database.execute("DELETE FROM ids WHERE last_block > ?", (self._kept_to,))
                 if not self._kept_to:
                     self._database.execute("DELETE FROM id_runs")
