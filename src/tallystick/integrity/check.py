@@ -377,13 +377,12 @@ class Check:
             self._blame_derived("parts of states")
         snapshot = self._store.snapshot()
         if snapshot is None:
-            if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
+            if self._store.database.select(
+                "SELECT 1 FROM snapshot UNION SELECT 1 FROM ids UNION SELECT 1 FROM id_runs"
+            ):
                 self._blame_derived("snapshot")
         elif report.chain is not None:
-            ids, counts, issuers = snapshot.certificate_index.after(0)
-            all_ids, all_counts, all_issuers = report.chain.certificate_index.after(0)
-            is_prefix = all_ids.startswith(ids) and all_counts[: len(counts)] == counts
-            is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
+            is_prefix = self._store.is_snapshot_of(report.chain)
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
 

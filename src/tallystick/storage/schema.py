@@ -33,9 +33,11 @@ DERIVED: Final = {
     "PRIMARY KEY (payload_hash, block_index, position)) WITHOUT ROWID",
     "files": "sha256 BLOB, block_index INTEGER, position INTEGER, payload_hash BLOB, "
     "PRIMARY KEY (sha256, block_index, position)) WITHOUT ROWID",
-    "ids": "last_block INTEGER PRIMARY KEY, counts BLOB NOT NULL, ids BLOB NOT NULL, issuers BLOB NOT NULL, "
-    "digest BLOB NOT NULL)",
-    "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
+    "ids": "last_block INTEGER PRIMARY KEY, first INTEGER NOT NULL, digest BLOB NOT NULL, counts BLOB NOT NULL, "
+    "ids BLOB NOT NULL, issuers BLOB NOT NULL)",
+    "id_runs": "place INTEGER PRIMARY KEY, bounds BLOB NOT NULL, marks BLOB NOT NULL, digest BLOB NOT NULL, "
+    "entries BLOB NOT NULL)",
+    "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, runs BLOB NOT NULL, digest BLOB NOT NULL)",
     "about": "certificate_id BLOB, block_index INTEGER, position INTEGER, "
     "PRIMARY KEY (certificate_id, block_index, position)) WITHOUT ROWID",
     "state_parts": "block_index INTEGER PRIMARY KEY, members_hash BLOB NOT NULL)",
@@ -49,6 +51,7 @@ _SCHEMA: Final = (
     *(f"CREATE TABLE {name} ({columns})" for name, columns in KEPT.items()),
     *(f"CREATE TABLE {name} ({columns}" for name, columns in DERIVED.items()),
     "CREATE INDEX votes_by_view ON votes (epoch, view)",
+    "CREATE INDEX ids_by_number ON ids (first)",
     "CREATE INDEX changes_of_members ON epoch_ends (epoch) WHERE members IS NOT NULL",
 )
 

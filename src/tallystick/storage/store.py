@@ -88,7 +88,9 @@ class Store:
     whether the change is on disk, the store refuses all that follows, and the process has to end.
     """
 
-    def __init__(self, path: Path, database: Database, genesis: Genesis, tip_index: int) -> None:
+    def __init__(
+        self, path: Path, database: Database, genesis: Genesis, tip_index: int, connect_to: Connect = connect
+    ) -> None:
         """Use `create` or `open`."""
         self.path = path
         self.genesis = genesis
@@ -98,7 +100,7 @@ class Store:
         self.decision_tables = DecisionTables(database)
         self.waiting_table = WaitingTable(database)
         self.hash_tiles = HashTiles(database, partial(kept_leaves, database, genesis))
-        self._snapshots = Snapshots(database, genesis)
+        self._snapshots = Snapshots(database, genesis, partial(_opened, path, connect_to))
 
     @classmethod
     def create(cls, path: Path, genesis: Genesis, connect_to: Connect = connect) -> "Store":
@@ -109,7 +111,7 @@ class Store:
             with database.transaction():
                 write_schema(database.connection)
                 database.execute("INSERT INTO genesis VALUES (?)", (encode(genesis),))
-        return cls(path, database, genesis, tip_index=0)
+        return cls(path, database, genesis, 0, connect_to)
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False, connect_to: Connect = connect) -> "Store":
@@ -124,7 +126,7 @@ class Store:
             tip_index = _last_index(database)
             if not read_only:
                 database.prepare_to_write()  # not before it is known to be ours
-        return cls(path, database, genesis, tip_index)
+        return cls(path, database, genesis, tip_index, connect_to)
 
     def __enter__(self) -> "Store":
         return self
@@ -134,10 +136,12 @@ class Store:
 
     def close(self) -> None:
         """Close the file; when nobody else has it open, all of it is then in this one file, fit to be copied."""
+        self._snapshots.kept_ids.close()
         self.database.close()
 
     def delete(self) -> None:
         """Close the file and remove it. Raises `StoreError` when another process has it open."""
+        self._snapshots.kept_ids.close()
         self.database.select("PRAGMA journal_mode = DELETE")
         self.database.close()
         remove_database(self.path)
@@ -163,7 +167,6 @@ class Store:
             self.tip_index = tip_index
             self.hash_tiles.forget()
             self.waiting_table.forget()
-            self._snapshots = Snapshots(self.database, self.genesis)
             raise
 
     # ---- the archive ----------------------------------------------------------------------------------------
@@ -410,6 +413,10 @@ class Store:
         """
         self._snapshots.write(chain)
 
+    def is_snapshot_of(self, chain: Blockchain) -> bool:
+        """Whether the tables of the snapshot say what this chain says, which was replayed from its genesis."""
+        return self._snapshots.are_as_derived(chain.certificate_index)
+
     def drop_snapshot(self) -> None:
         """Forget the snapshot: the next start replays everything."""
         with self.database.transaction():
@@ -489,6 +496,11 @@ def _opening(path: Path, connect_to: Connect, read_only: bool) -> Iterator[Datab
         except BaseException:
             connection.close()
             raise
+
+
+def _opened(path: Path, connect_to: Connect) -> Database:
+    with _opening(path, connect_to, True) as database:
+        return database
 
 
 def _last_index(database: Database) -> int:
