@@ -60,7 +60,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 
 def fill(kept: Kept, index: SearchIndex) -> None:
-    while index.fill(kept.store, kept.scribe.state.index):
+    while index.fill(kept.store, kept.scribe.state.index, {}):
         pass
 
 

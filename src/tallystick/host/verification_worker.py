@@ -1,7 +1,7 @@
 """A process that does nothing but verify: batches of claims come in over its socket, a byte a claim goes out.
 
 A batch is its length in bytes (four, big-endian) and the MessagePack of its claims. The first byte out says that the
-worker is ready; one whose libsodium breaks rule K2 says so on its standard error instead, and exits 1. It holds no
+worker is ready; one whose libraries break rule K2 says so on its standard error instead, and exits 1. It holds no
 state and ends when its socket closes, so it outlives its node by no more than a batch.
 """
 
@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
 from tallystick.host.acceptance import check_acceptance
+from tallystick.host.batches import verify_batch
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.keys import is_signed
 from tallystick.problems import VerificationFailed
 
 READY: Final = b"\x01"
 
 _LENGTH_BYTES: Final = 4
-_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, bytes]])
 
 
 def frame(claims: Sequence[tuple[bytes, bytes, bytes]]) -> bytes:
@@ -45,7 +42,7 @@ def main() -> None:
             data = stream.read(int.from_bytes(length, "big"))
             if len(data) < int.from_bytes(length, "big"):
                 break
-            stream.write(bytes(is_signed(*claim) for claim in _decoder.decode(data)))
+            stream.write(verify_batch(data))
             stream.flush()
 
 

@@ -56,6 +56,9 @@ class CertificateIndex:
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def __contains__(self, certificate_id: bytes) -> bool:
+        return self.log_index_of(certificate_id) is not None
+
     @property
     def last_block(self) -> int:
         """The index of the last block that was added."""
@@ -63,19 +66,20 @@ class CertificateIndex:
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id (32 bytes) stands, or `None`. The cost does not grow with the chain."""
-        number = self._number_of_id(certificate_id)
+        number = self.log_index_of(certificate_id)
         return self.place_at(number) if number is not None else None
 
     def find(self, certificate_id: bytes) -> Found | None:
         """The certificate's log index and its issuer, or `None`."""
-        number = self._number_of_id(certificate_id)
+        number = self.log_index_of(certificate_id)
         if number is None:
             return None
         return Found(number, self._keys[self._issuers[number]] or None)
 
-    def _number_of_id(self, certificate_id: bytes) -> int | None:
-        bucket = hash(certificate_id) & self._mask
-        end = self._heads[bucket if bucket < len(self._heads) else bucket & (self._mask >> 1)]
+    def log_index_of(self, certificate_id: bytes) -> int | None:
+        """The log index of the certificate with this id (32 bytes), or `None`: the cheapest of the look-ups."""
+        heads, bucket = self._heads, hash(certificate_id) & self._mask
+        end = heads[bucket if bucket < len(heads) else bucket & (self._mask >> 1)]
         while end:
             if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1)):
                 return end - 1

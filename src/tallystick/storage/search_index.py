@@ -6,8 +6,10 @@ are words as well, so that every combination is one intersection of sorted lists
 """
 
 import sqlite3
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,26 +22,23 @@ from tallystick.problems import DamagedStore
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _MOST_WORDS: Final = 16
-_BLOCKS_AT_ONCE: Final = 16
+BLOCKS_AT_ONCE: Final = 16
+_REMEMBERED_FACETS: Final = 1024
 _SCHEMA: Final = """
 CREATE TABLE about (ledger_id BLOB NOT NULL, last_block INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE entries (log_index INTEGER PRIMARY KEY, block_index INTEGER NOT NULL, block_ms INTEGER NOT NULL,
   payload_hash BLOB, has_payload INTEGER NOT NULL, words TEXT NOT NULL, facets TEXT NOT NULL);
-CREATE INDEX by_block ON entries (block_index);
-CREATE INDEX by_time ON entries (block_ms);
 CREATE INDEX by_payload ON entries (payload_hash) WHERE payload_hash IS NOT NULL;
 CREATE INDEX lacking ON entries (log_index) WHERE payload_hash IS NOT NULL AND NOT has_payload;
 CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', tokenize="unicode61 remove_diacritics 2",
-  prefix='2 3 4 5 6');
+  prefix='2 3');
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
 _LIST: Final = "SELECT log_index FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index DESC LIMIT ?"
 _ADD: Final = "INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)"
 _UNFIND: Final = "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
-_FROM_TIME: Final = "SELECT log_index FROM entries WHERE block_ms >= ? ORDER BY block_ms, log_index LIMIT 1"
-_FROM_BLOCK: Final = "SELECT log_index FROM entries WHERE block_index >= ? ORDER BY block_index, log_index LIMIT 1"
 
 
 class Query(NamedTuple):
@@ -98,26 +97,32 @@ class SearchIndex:
 
     def _range(self, query: Query, below: int) -> tuple[int, int]:
         """The range of log indexes that times and blocks mean: both only grow along the log."""
-        low, high = 0, below
-        for sql, first, last in (
-            (_FROM_TIME, query.since_ms, query.until_ms),
-            (_FROM_BLOCK, query.first_block, query.last_block),
+        low, high, end = 0, below, min(below, self.size)
+        for column, first, last in (
+            ("block_ms", query.since_ms, query.until_ms),
+            ("block_index", query.first_block, query.last_block),
         ):
             if first is not None:
-                low = max(low, next((row[0] for row in self._select(sql, (first,))), high))
+                low = max(low, self._first_from(column, first, end))
             if last is not None:
-                high = min(high, next((row[0] for row in self._select(sql, (last + 1,))), high))
+                high = min(high, self._first_from(column, last + 1, end))
         return low, high
+
+    def _first_from(self, column: str, value: int, end: int) -> int:
+        """The first log index below `end` that has this value or more in a column that only grows; else `end`."""
+        sql = f"SELECT {column} FROM entries WHERE log_index = ?"  # noqa: S608  a column
+        return bisect_left(range(end), value, key=lambda log_index: int(self._select(sql, (log_index,))[0][0]))
 
     # ---- filling ------------------------------------------------------------------------------------------------
 
-    def fill(self, store: Store, last: int) -> bool:
-        """Take in some of the blocks up to this one; whether there are more."""
+    def fill(self, store: Store, last: int, at_hand: Mapping[int, Block]) -> bool:
+        """Take in some of the blocks up to this one; whether there are more. Those at hand, by index, are not read."""
         self._empty_log()
         first = self.last_block + 1
         if first > last:
             return False
-        blocks = [block for block in map(store.block, range(first, min(first + _BLOCKS_AT_ONCE, last + 1))) if block]
+        wanted = range(first, min(first + BLOCKS_AT_ONCE, last + 1))
+        blocks = [block for one in wanted if (block := at_hand.get(one) or store.block(one))]
         with explained(self._path), self._connection:
             self._connection.execute("BEGIN")
             size = self.size
@@ -212,6 +217,7 @@ def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
     return words, facets + _BREAK + " ".join(facts)
 
 
+@lru_cache(maxsize=_REMEMBERED_FACETS)
 def _facet(name: str, value: bytes) -> str:
     """A word that nobody writes by chance."""
     return f"{name}{sha256(value).hexdigest()[:24]}"

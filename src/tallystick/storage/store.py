@@ -45,6 +45,7 @@ from tallystick.storage.sqlite_file import (
     make_empty,
     remove_database,
 )
+from tallystick.storage.waiting_table import WaitingTable
 
 _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
@@ -95,6 +96,7 @@ class Store:
         self.database = database
         self.payload_tables = PayloadTables(database)
         self.decision_tables = DecisionTables(database)
+        self.waiting_table = WaitingTable(database)
         self.hash_tiles = HashTiles(database, partial(kept_leaves, database, genesis))
         self._snapshots = Snapshots(database, genesis)
 
@@ -160,6 +162,7 @@ class Store:
         except BaseException:
             self.tip_index = tip_index
             self.hash_tiles.forget()
+            self.waiting_table.forget()
             self._snapshots = Snapshots(self.database, self.genesis)
             raise
 
@@ -177,8 +180,7 @@ class Store:
                 self.keep_epoch_end(block.index, EpochEnd(block.header.epoch, kept.roots, kept.members))
             execute("DELETE FROM votes WHERE epoch < ?", (kept.oldest_epoch,))
             execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
-            ids = [(one.id,) for one in block.certificates]
-            self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
+            self.waiting_table.settle([one.id for one in block.certificates])
             self.payload_tables.add_block(block, kept.payloads)
             self.decision_tables.add_block(block, dict(kept.decided))
             if kept.members_hash:
@@ -199,21 +201,19 @@ class Store:
         self.database.execute("INSERT OR REPLACE INTO epoch_ends VALUES (?, ?, ?, ?)", row)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
-        with self.database.transaction():
-            kept = [(entry.certificate.id, entry.certificate.encoded) for entry in entries]
-            self.database.execute_many("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)
+        with self.batch():
+            self.waiting_table.keep([entry.certificate for entry in entries])
             for entry in entries:
                 if entry.payload is not None:
                     self.payload_tables.keep(entry.payload)
 
     def forget_certificate(self, certificate_id: bytes) -> None:
-        with self.database.transaction():
-            self.database.execute("DELETE FROM waiting WHERE certificate_id = ?", (certificate_id,))
+        with self.batch():
+            self.waiting_table.settle([certificate_id])
 
     def waiting(self) -> Iterator[Entry]:
-        """Raises `DamagedStore` at a row that is not a certificate."""
-        for (encoded,) in self.database.select("SELECT encoded FROM waiting ORDER BY number"):
-            certificate = self._decode(certificate_codec, encoded, "a waiting certificate")
+        """Raises `DamagedStore` at a row that is no submission."""
+        for certificate in self.waiting_table.certificates():
             yield Entry(certificate, self.payload(certificate.payload_hash) if certificate.payload_hash else None)
 
     def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
