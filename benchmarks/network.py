@@ -166,7 +166,9 @@ def feed_requests(folders: Sequence[DataFolder], bodies: Sequence[bytes], certif
     return time.perf_counter() - began_s
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP at the socket in a node's folder."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("tallystick", timeout=_PATIENCE_S)
         self._path = path
@@ -180,7 +182,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def _submit(share: tuple[DataFolder, Sequence[bytes]]) -> None:
     """Send requests one after the other, each when all of the last is final."""
     folder, bodies = share
-    connection = _UnixConnection(folder.api_path)
+    connection = UnixConnection(folder.api_path)
     for body in bodies:
         _ask(connection, body)
     connection.close()
@@ -272,7 +274,7 @@ class FourNodes:
     def submit(self, node: int) -> float:
         """Hand one in at a node; milliseconds until it tells that it is final."""
         (body,) = self.prepare(1)
-        connection = _UnixConnection(self._doors[node].api_path)
+        connection = UnixConnection(self._doors[node].api_path)
         connection.connect()
         began_s = time.perf_counter()
         _ask(connection, body)

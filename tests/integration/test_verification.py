@@ -45,7 +45,7 @@ class CountingVerifier(Verifier):
 
 def fullness(verifier):
     """Claims under way over the most there may be."""
-    return verifier._under_way / verifier._limit
+    return verifier._bulk.under_way / verifier._limit
 
 
 def pids_of(verifier):
@@ -247,6 +247,45 @@ def test_a_call_larger_than_what_may_be_under_way_keeps_nobody_else_out():
 
     with_verifier(use, workers=1)
     assert order == ["small", "large"]
+
+
+def test_urgent_claims_are_verified_before_all_that_wait():
+    order = []
+
+    async def use(verifier):
+        async def ask(name, claims, **how):
+            found = await verifier.verify(claims, **how)
+            order.append(name)
+            return found
+
+        bulk = [asyncio.create_task(ask("bulk", unseen(900, 900 * number))) for number in range(3)]
+        await until(lambda: fullness(verifier) > 0.5)
+        votes = good_and_bad()[:40]
+        urgent = asyncio.create_task(ask("urgent", votes, is_urgent=True))
+        few = asyncio.create_task(ask("few", good_and_bad()[40:42], is_urgent=True))
+        assert await urgent == verdicts(votes)
+        assert await few == verdicts(good_and_bad()[40:42])
+        assert await asyncio.gather(*bulk) == [[False] * 900] * 3
+
+    with_verifier(use, workers=1)
+    assert order.index("few") == 0
+    assert order.index("urgent") == 1
+
+
+def test_urgent_claims_are_bounded_by_themselves():
+    count = CLAIMS_PER_WORKER * 9 // 8
+
+    async def use(verifier):
+        bulk = asyncio.create_task(verifier.verify(unseen(count)))
+        urgent = asyncio.create_task(verifier.verify(unseen(count, 10**6), is_urgent=True))
+        seen = []
+        while not (bulk.done() and urgent.done()):
+            seen.append(max(verifier._bulk.under_way, verifier._urgent.under_way))
+            await asyncio.sleep(0.001)
+        assert await urgent == await bulk == [False] * count
+        return max(seen) / CLAIMS_PER_WORKER
+
+    assert 0.9 < with_verifier(use, workers=1) <= 1
 
 
 def test_a_caller_that_gives_up_takes_nothing_from_the_others():

@@ -122,7 +122,7 @@ def drive(checking, before_answer=lambda: None):
     """What a check comes to, and what it asked; each question is answered as a whole before the next."""
     questions = []
 
-    async def verify_all(claims):
+    async def verify_all(claims, *, is_urgent=False):
         questions.append(claims)
         before_answer()
         return [is_signed(*claim) for claim in claims]

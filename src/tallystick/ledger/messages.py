@@ -252,6 +252,14 @@ _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 decode_message: Final = _codec.decode
 """Raises `Refused` (E1, E2, E3) unless the bytes are a message."""
 
+_URGENT: Final = frozenset({3, 5, 7, 9, 10, 11, 12, 13, 14, 15, 17, 19, 21, 22, 23})
+"""Numbers of the messages by which members agree, and of all requests: small, or waited for. The others go in bulk."""
+
+
+def is_urgent(data: bytes) -> bool:
+    """Whether these bytes of a message overtake what goes in bulk; its number, after the array's head, tells."""
+    return len(data) > 1 and data[1] in _URGENT
+
 
 def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
     """Cut into what messages hold: `most` items, near `most_bytes` (one item may exceed it); other fields need room."""

@@ -17,7 +17,15 @@ from random import Random
 
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import MAX_ENTRIES, Certificates, Entry, Message, decode_message, encode_message
+from tallystick.ledger.messages import (
+    MAX_ENTRIES,
+    Certificates,
+    Entry,
+    Message,
+    decode_message,
+    encode_message,
+    is_urgent,
+)
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive
@@ -132,7 +140,8 @@ class SimulatedNetwork:
         self._shared: set[int] = set()
         """The identities of those."""
         self._decoded: dict[bytes, Message] = {}
-        self._last_arrival_ms: dict[tuple[str, str], int] = {}
+        self._last_arrival_ms: dict[tuple[str, str, bool], int] = {}
+        """By sender, receiver, and whether it is urgent: those overtake the others, as with any transport."""
 
     # ---- building -------------------------------------------------------------------------------------------
 
@@ -245,7 +254,7 @@ class SimulatedNetwork:
         if link is None or not self._is_open(sender, receiver) or sender == receiver:
             return
         chance = self._random.random
-        copies = 1
+        copies, lane = 1, (sender, receiver, is_urgent(data))
         if link.loss and chance() < link.loss:
             copies = 0
             self.faults["lost"] += 1
@@ -255,13 +264,13 @@ class SimulatedNetwork:
         for _ in range(copies):
             delay_ms = link.delay_min_ms + int(chance() * (link.delay_max_ms - link.delay_min_ms + 1))
             arrival_ms = self.now_ms + delay_ms
-            last_ms = self._last_arrival_ms.get((sender, receiver), 0)
+            last_ms = self._last_arrival_ms.get(lane, 0)
             if arrival_ms < last_ms:
                 if link.reordering:
                     self.faults["overtaken"] += 1
                 else:
                     arrival_ms = last_ms
-            self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
+            self._last_arrival_ms[lane] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
 
     def encode(self, message: Message) -> bytes:

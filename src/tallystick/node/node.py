@@ -174,6 +174,8 @@ class Node:
                 self._search.forget(peer)
                 self.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
+                self._agreement.disconnected(peer)
+                self._advance(now_ms, actions)
             case events.PayloadErasureAsked(payload_hash):
                 self._search.erase(payload_hash)
                 self.box.erase_payload(payload_hash)

@@ -194,9 +194,15 @@ class SimplexDriver(Agreement):
     # ---- what peers say ---------------------------------------------------------------------------------------
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
+        if isinstance(peer, bytes):
+            self.simplex.views.gone.discard(peer)
         self._tell_votes(peer, actions)
         if self.simplex.is_recovering:
             actions.append(Send(peer, self._recovery_request()))
+
+    def disconnected(self, peer: Peer) -> None:
+        if isinstance(peer, bytes) and self.simplex.epoch.stake(peer):
+            self.simplex.views.gone.add(peer)
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         match said:
