@@ -4,7 +4,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,12 +44,13 @@ def _rounds(members: int) -> Iterator[dict[str, float]]:
                 before_s = spent_s(sessions)
                 feed(folders, certificates)
                 workers_s = spent_s(sessions) - before_s
-                seconds = Counter[str]()
+                seconds = dict[str, float]()
                 for node in nodes.nodes:
                     node.send_signal(signal.SIGUSR2)
                 for pid in sessions:
-                    seconds.update(_told(Path(told, f"{pid}.json")))
-                seconds["signatures, by worker processes"] = workers_s - seconds.total()
+                    for stage, one_s in _told(Path(told, f"{pid}.json")).items():
+                        seconds[stage] = seconds.get(stage, 0.0) + one_s
+                seconds["signatures, by worker processes"] = workers_s - sum(seconds.values())
                 yield {stage: 1e6 * one / PER_ROUND / members for stage, one in seconds.items()}
 
 
