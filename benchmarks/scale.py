@@ -1,7 +1,8 @@
 """A store as it grows to millions of certificates: what each costs early and late, and what a node then holds.
 
 10 million take 5 GB and, on a machine that does nothing else, some ten minutes. Signatures are neither made nor
-verified: neither depends on the length. `python -m benchmarks.scale FILE` starts a chain from a store and tells what that takes.
+verified: neither depends on the length. `python -m benchmarks.scale FILE` starts a chain
+from a store and tells what that takes.
 """
 
 import json

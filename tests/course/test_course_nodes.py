@@ -441,6 +441,23 @@ def test_what_a_node_has_seen_is_dropped_at_the_post_and_what_was_changed_is_not
     assert [node.received - count for node, count in zip(nodes, before, strict=True)] == [1, 1, 1, 1]
 
 
+def test_a_students_own_names_are_taken_from_nobody():
+    class Flooder(Node):
+        def __init__(self, name):
+            super().__init__(name)
+            self.has_seen, self.got = set(), []
+
+        def receive_object_from_node(self, obj, senderNodeIdentifier):
+            if obj not in self.has_seen:
+                self.has_seen.add(obj)
+                self.got.append(obj)
+                self.broadcast_object(obj)
+
+    one, *others = [Flooder(name) for name in "abc"]
+    one.broadcast_object("news")
+    assert [node.got for node in others] == [["news"], ["news"]]
+
+
 # ---- how it is used -------------------------------------------------------------------------------------------------
 
 

@@ -478,6 +478,19 @@ def test_a_snapshot_with_a_good_checksum_and_a_false_state_is_found(kept: Kept) 
     assert kept.repaired().is_sound
 
 
+def test_waiting_certificates_that_nobody_signed_so_are_found(kept: Kept) -> None:
+    """Whoever alters a row may hash it anew; the signature tells."""
+    false = replace(statement("waits", ledger=LEDGER), signature=bytes(64))
+    with Store.open(kept.path) as store:
+        store.keep_certificates([WholeEntry(false, None)])
+    report = kept.check()
+    assert list(report.rows["waiting"]) == [2]
+    assert not report.is_sound
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        assert len(list(store.waiting())) == 1
+
+
 def test_damaged_votes_and_proposals_and_waiting_certificates_go(kept: Kept) -> None:
     """Garbage, a signature that is none, and a row that stands for another view than its votes."""
     false = replace(vote(NOTARIZE, bytes(32), ADA, 5, 2, FOUNDED), signature=bytes(64))

@@ -49,7 +49,7 @@ class _Network:
         while self._queue:
             obj, sender, receiver = self._queue.popleft()
             try:
-                if not receiver.has_seen(obj):
+                if not receiver._is_old_news(obj):
                     receiver.receive_object_from_node(obj, sender)
             except Exception as error:  # a receiver's bug is not its peers' loss
                 if first is None:
@@ -90,8 +90,8 @@ class Node:
             f"{type(self).__name__} has to implement receive_object_from_node(self, obj, senderNodeIdentifier)"
         )
 
-    def has_seen(self, obj: object) -> bool:
-        """Whether an object would tell this node nothing: then it is dropped at the post. Never, unless overridden."""
+    def _is_old_news(self, obj: object) -> bool:
+        """Whether an object would tell this node nothing: then it is dropped at the post. Of no use to a student."""
         return False
 
     def send_object_to_node(self, obj: object, nodeIdentifier: Hashable) -> None:

@@ -101,7 +101,7 @@ class BlockchainNode(Node):
             self._blockchain.engine.take_block(block, USER)
         return not was_there and self._has(block)
 
-    def has_seen(self, obj: object) -> bool:
+    def _is_old_news(self, obj: object) -> bool:
         """Whether it is a certificate or a block that waits here or is on the chain.
 
         Everybody passes on what is new, so of what is on its way in a network of n nodes all but 1 in n is that.

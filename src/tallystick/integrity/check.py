@@ -18,7 +18,7 @@ from tallystick.host.claims import Claim, claimed
 from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.certificate import check_signed, payload_codec
 from tallystick.ledger.checkpoint import cosignature_codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
@@ -32,7 +32,7 @@ from tallystick.storage.decision_tables import Decided
 from tallystick.storage.payload_tables import is_hash
 from tallystick.storage.sqlite_file import decode_column
 from tallystick.storage.store import EpochEnd, Store
-from tallystick.storage.waiting_table import submission_codec
+from tallystick.storage.waiting_table import decoded_submission
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64
@@ -172,7 +172,7 @@ class Check:
         self._check_rows("votes", "epoch, view, encoded", self._check_vote)
         self._check_rows("proposals", "block_hash, encoded", self._check_proposal)
         self._check_rows("cosignatures", "member, size, encoded", self._check_cosignature)
-        self._check_rows("waiting", "encoded", self._check_waiting)
+        self._check_rows("waiting", "digest, encoded", self._check_waiting)
         self._flush()
         if report.rows["blocks"]:
             report.chain = None
@@ -356,8 +356,9 @@ class Check:
             raise Refused(Rule.N10, f"no block ends a log of {size} certificates")
         one.is_signed(self._store.genesis.origin, claimed(partial(self._claim, blame)))
 
-    def _check_waiting(self, blame: Callable[[], object], encoded: object) -> None:
-        decode_column(submission_codec, encoded)
+    def _check_waiting(self, blame: Callable[[], object], kept_digest: object, encoded: object) -> None:
+        for one in decoded_submission(kept_digest, encoded):
+            check_signed(one, self._ledger_id, claimed(partial(self._claim, blame)))
 
     def _check_derived(self) -> None:
         """The indexes, what is awaited, and the snapshot, as far as what they derive from is whole."""

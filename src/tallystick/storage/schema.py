@@ -19,7 +19,7 @@ KEPT: Final = {
     "epoch_ends": "epoch INTEGER PRIMARY KEY, block_index INTEGER UNIQUE NOT NULL, roots BLOB NOT NULL, members BLOB",
     "votes": "number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, view INTEGER NOT NULL, encoded BLOB NOT NULL",
     "proposals": "block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL",
-    "waiting": "number INTEGER PRIMARY KEY, encoded BLOB NOT NULL",
+    "waiting": "number INTEGER PRIMARY KEY, digest BLOB NOT NULL, encoded BLOB NOT NULL",
     "payloads": "payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL",
     "erased": "payload_hash BLOB PRIMARY KEY NOT NULL",
     "addresses": "public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL",

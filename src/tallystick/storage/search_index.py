@@ -34,7 +34,7 @@ CREATE TABLE covering (log_index INTEGER PRIMARY KEY, payload_hash BLOB NOT NULL
   words TEXT NOT NULL, facets TEXT NOT NULL);
 CREATE INDEX by_payload ON covering (payload_hash);
 CREATE INDEX lacking ON covering (log_index) WHERE NOT has_payload;
-CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='2 3',
+CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='2 3 4',
   tokenize="unicode61 remove_diacritics 2");
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"

@@ -8,30 +8,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
-
-from msgspec import Meta, Raw
+from typing import Any, Final, NamedTuple, TypeVar
 
 from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate import AnyCertificate, Payload, certificate_codec
 from tallystick.ledger.checkpoint import Cosignature, cosignature_codec
-from tallystick.ledger.encoding import Codec, Encoded, encode
+from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import MAX_INDEX, Signature
+from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
 from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock, PersistCosignatures
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.decision_tables import DecisionTables
 from tallystick.storage.log_tiles import HashTiles, kept_leaves, leaves_of
+from tallystick.storage.outline import Outline, outline_codec
 from tallystick.storage.payload_tables import PayloadTables, is_hash
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
@@ -51,25 +48,9 @@ _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
 
 T = TypeVar("T")
-BlockT = TypeVar("BlockT", Block, "Outline")
+BlockT = TypeVar("BlockT", Block, Outline)
 
 _roots_codec: Codec[StateRoots] = Codec(StateRoots, 1024, "state roots")
-
-
-class Outline(Encoded):
-    """A block whose certificates are not decoded: of many, a proof is of one."""
-
-    header: Header
-    signature: Signature
-    certificates: Annotated[tuple[Raw, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
-
-    @property
-    def index(self) -> int:
-        """As of the block."""
-        return self.header.index
-
-
-_outline_codec: Codec[Outline] = Codec(Outline, MAX_BLOCK_BYTES, "block")
 
 
 class EpochEnd(NamedTuple):
@@ -159,10 +140,12 @@ class Store:
 
         `kept_bytes`: about how much is written at once, and not by further calls.
         """
-        tip_index = self.tip_index
+        tip_index, is_outermost = self.tip_index, not self.database.connection.in_transaction
         try:
             with self.database.transaction(kept_bytes):
                 yield
+                if is_outermost:
+                    self.waiting_table.write()
         except BaseException:
             self.tip_index = tip_index
             self.hash_tiles.forget()
@@ -352,7 +335,7 @@ class Store:
 
     def outlines(self, start: int = 1) -> Iterator[Outline]:
         """The same, at a tenth of the cost for large blocks."""
-        return (self._decode_block(_outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
+        return (self._decode_block(outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
     def block(self, index: int) -> Block | None:
         """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""
@@ -360,7 +343,7 @@ class Store:
 
     def outline(self, index: int) -> Outline | None:
         """The same, at a tenth of the cost for a large block."""
-        return self._read_block(_outline_codec, index)
+        return self._read_block(outline_codec, index)
 
     def certificate_in(self, block: Outline, position: int) -> AnyCertificate:
         """Raises `DamagedStore` when it is none."""
