@@ -478,8 +478,8 @@ def test_urgent_messages_overtake_those_in_bulk_and_each_class_keeps_its_order(s
     network.on_event = lambda host, event: (
         came.append(event.checked.message) if host.name == "ben" and isinstance(event, MessageReceived) else None
     )
-    for message in (*in_bulk, *urgent):
-        network.send("ada", "ben", encode_message(message))
+    for data in (*map(encode_message, in_bulk), *map(encode_message, urgent)):
+        network.send("ada", "ben", data)
     network.run_for(500)
     came = [one for one in came if one in (*in_bulk, *urgent)]
     assert sorted(came, key=lambda one: one in urgent) == [*in_bulk, *urgent]
