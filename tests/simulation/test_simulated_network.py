@@ -31,10 +31,18 @@ from tests.builders import (
 
 from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.messages import MAX_ENTRIES, Certificates, Entry, decode_message, encode_message
+from tallystick.ledger.messages import (
+    MAX_ENTRIES,
+    CertificateRequest,
+    Certificates,
+    Entry,
+    decode_message,
+    encode_message,
+)
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.network.simulated import Link
-from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import observer
+from tallystick.node.events import MessageReceived, ReportAccepted, ReportBlock, ReportRefused
 from tallystick.node.limits import Limits
 
 GENESIS = found(forge_at_certificates=1)
@@ -456,3 +464,23 @@ def test_nodes_hear_bytes_and_answer_in_bytes():
     assert passed
     assert all(encode_message(decode_message(data)) == data for *_, data in passed)
     assert network.genesis == GENESIS
+
+
+def test_urgent_messages_overtake_those_in_bulk_and_each_class_keeps_its_order(seed):
+    network = SimulatedNetwork(found(), seed, Link(10, 500))
+    for name in ("ada", "ben"):
+        network.add(name, observer)
+    network.connect("ada", "ben")
+    network.run_until_quiet()
+    in_bulk = [Certificates((Entry(one),)) for one in statements(5, ledger=network.genesis.ledger_id)]
+    urgent = [CertificateRequest((bytes([number]) * 32,)) for number in range(5)]
+    came = []
+    network.on_event = lambda host, event: (
+        came.append(event.checked.message) if host.name == "ben" and isinstance(event, MessageReceived) else None
+    )
+    for data in (*map(encode_message, in_bulk), *map(encode_message, urgent)):
+        network.send("ada", "ben", data)
+    network.run_for(500)
+    came = [one for one in came if one in (*in_bulk, *urgent)]
+    assert sorted(came, key=lambda one: one in urgent) == [*in_bulk, *urgent]
+    assert came != [*in_bulk, *urgent]
