@@ -132,9 +132,7 @@ def test_signatures_are_checked_in_batches_by_whoever_is_asked_to(kept: Kept) ->
     seen: list[int] = []
     with Store.open(kept.path, read_only=True) as store:
         assert Check(store, verify, seen.append).run().is_sound
-    assert sum(asked) == BLOCKS * 4 + BLOCKS * 4 + 1 + 2 + 1, (
-        "of blocks, of a vote, a proposal, and what waits"
-    )
+    assert sum(asked) == BLOCKS * 4 + BLOCKS * 4 + 1 + 2 + 1, "of blocks, of a vote, a proposal, and what waits"
     assert seen == list(range(1, BLOCKS + 1))
 
 

@@ -14,7 +14,7 @@ from tests.ml_dsa import StandIn, verify_stand_in
 from tests.proving import read
 from tests.time_authority import founded, serving, stamping
 
-from tallystick.api.command_views import ProofRenewed
+from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.blocking import Client
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.own_node import own_node

@@ -8,7 +8,7 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
+from tallystick.api.made_proof_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID

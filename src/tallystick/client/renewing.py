@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tallystick.api.command_views import ProofRenewed
+from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_files import counted_proof
 from tallystick.client.proof_sources import ProofSource
