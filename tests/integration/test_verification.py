@@ -213,6 +213,20 @@ def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch
     assert with_verifier(use) == verdicts([claims[0], claims[8]])
 
 
+def test_a_claim_whose_verification_in_line_fails_is_verified_when_it_comes_again(monkeypatch):
+    def fail(_batch):
+        raise OSError("no randomness")
+
+    async def use(verifier):
+        with monkeypatch.context() as patched:
+            patched.setattr(verification, "verify_batch", fail)
+            with pytest.raises(OSError, match="no randomness"):
+                await verifier.verify(good_and_bad()[:1])
+        return await verifier.verify(good_and_bad()[:1])
+
+    assert with_verifier(use) == verdicts(good_and_bad()[:1])
+
+
 # ---- how much at once -----------------------------------------------------------------------------------------------
 
 

@@ -171,12 +171,13 @@ class Verifier:
             return False
         new = self._new(claims)
         if new:
+            verdicts = verify_in_line(new)  # before anything is noted: where this fails, nobody waits for the claims
             self._begin_turn()
             queue.in_line_left -= len(new)
             batch = _Batch(queue)
             batch.claims = new
             self._batch_of.update(dict.fromkeys(new, batch))
-            self._settle(batch, verify_in_line(new))
+            self._settle(batch, verdicts)
         return True
 
     def _new(self, claims: Sequence[Claim]) -> dict[Claim, None]:
