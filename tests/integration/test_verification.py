@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from functools import cache
 from random import Random
 
@@ -187,22 +188,47 @@ def test_what_was_verified_vouches_for_no_other_signature_bytes_or_key():
     assert with_verifier(use) == [False] * 4
 
 
-def test_the_memory_of_what_was_verified_is_bounded(monkeypatch):
-    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 600)
+@pytest.mark.parametrize("size_bytes", [100, 300, 2_000])
+def test_the_memory_of_what_was_verified_is_bounded_in_bytes(monkeypatch, size_bytes):
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", 600 * (500 + size_bytes))
 
     async def use(verifier):
         counts = []
-        for claims in (unseen(300), unseen(300), unseen(600, 300), unseen(300)):
-            await verifier.verify(claims)
+        for first, last in ((0, 300), (0, 300), (300, 900), (0, 300)):
+            await verifier.verify(unseen(last - first, first, size_bytes))
             counts.append(verifier.verified)
         return counts
 
     assert with_verifier(use) == [300, 300, 900, 1_200]
 
 
+@pytest.mark.parametrize("size_bytes", [100, 2_100])
+def test_what_is_remembered_takes_no_more_memory_than_it_may(monkeypatch, size_bytes):
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", 1_000_000)
+
+    def signed(number):
+        """As they are decoded: each with a signature and a key of its own."""
+        return [
+            (message, bytes(bytearray(signature)), bytes(bytearray(key)))
+            for message, signature, key in unseen(256, 256 * number, size_bytes)
+        ]
+
+    async def use(verifier):
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                await verifier.verify(signed(number))
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert with_verifier(use) < 1_100_000
+
+
 def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch):
-    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 8)
     claims = good_and_bad()[:9]
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", sum(500 + len(one[0]) for one in claims[:8]))
 
     async def use(verifier):
         for one in claims[:8]:

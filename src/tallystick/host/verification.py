@@ -28,14 +28,17 @@ IN_LINE_CLAIMS: Final = 4
 MIN_SHARE_CLAIMS: Final = 16
 """Fewer are not worth being split among workers."""
 
-REMEMBERED_CLAIMS: Final = 8_192
-"""With what stands under the signature: some 4 MB."""
+REMEMBERED_BYTES: Final = 8_000_000
+"""What the claims that are remembered take: 10,000 of 300 bytes, 3,000 of the longest certificates."""
 
 ATTEMPTS: Final = 5
 """How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
 
 WORKERS_FROM_CLAIMS: Final = 1024
 """For fewer at once nobody without an event loop starts processes: they are verified sooner."""
+
+_CLAIM_BYTES: Final = 500
+"""What a remembered claim takes beside what stands under its signature."""
 
 _BATCHES_AT_WORKER: Final = 2
 """One being verified, and the next already there when it is done."""
@@ -121,8 +124,8 @@ class Verifier:
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
         self._bulk, self._urgent = _Queue(), _Queue()
         self._batch_of: dict[Claim, _Batch] = {}
-        self._settled: deque[dict[Claim, bool]] = deque()
-        self._remembered = 0
+        self._settled: deque[tuple[int, dict[Claim, bool]]] = deque()
+        self._remembered_bytes = 0
         self._changed = asyncio.Event()
         self._is_turn_begun = False
 
@@ -286,15 +289,16 @@ class Verifier:
         verdict_of = {claim: bool(verdict) for claim, verdict in zip(batch.claims, verdicts, strict=True)}
         batch.claims = {}
         batch.verdicts.set_result(verdict_of)
-        self._settled.append(verdict_of)
-        self._remembered += len(verdict_of)
+        size_bytes = sum(_CLAIM_BYTES + len(message) for message, _, _ in verdict_of)
+        self._settled.append((size_bytes, verdict_of))
+        self._remembered_bytes += size_bytes
         self._changed.set()
 
     def _forget(self) -> None:
         """Let go of the oldest verdicts; never while `verify` is between queueing its claims and looking them up."""
-        while self._remembered > REMEMBERED_CLAIMS:
-            oldest = self._settled.popleft()
-            self._remembered -= len(oldest)
+        while self._remembered_bytes > REMEMBERED_BYTES:
+            size_bytes, oldest = self._settled.popleft()
+            self._remembered_bytes -= size_bytes
             for claim in oldest:
                 del self._batch_of[claim]
 
