@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from tests.builders import BEN, LEDGER, Bench, statement, statements
 
 from tallystick.host import verification
+from tallystick.host.batches import verify_natively, verify_one_by_one
 from tallystick.host.claims import settle
 from tallystick.host.verification import (
     ATTEMPTS,
@@ -418,6 +419,21 @@ def test_workers_that_do_not_start_are_an_error(monkeypatch, program):
             await verifier.start()
         with pytest.raises(VerificationFailed, match="do not start"):
             await verifier.verify(unseen(1))
+
+    asyncio.run(run())
+
+
+def test_workers_that_verify_by_another_library_than_this_process_are_an_error(monkeypatch):
+    """Else a node would tell of the native module while its workers do without, or the other way round."""
+
+    def other(_batch):
+        raise AssertionError
+
+    monkeypatch.setattr(verification, "verify_batch", other if verify_natively is None else verify_one_by_one)
+
+    async def run():
+        with pytest.raises(VerificationFailed, match=r"tallystick-native.*start this again"):
+            await Verifier(WORKERS).start()
 
     asyncio.run(run())
 

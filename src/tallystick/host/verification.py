@@ -14,7 +14,7 @@ from typing import Final
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.batches import verify_batch
 from tallystick.host.claims import Claim
-from tallystick.host.verification_worker import READY, frame
+from tallystick.host.verification_worker import READY_NATIVELY, READY_ONE_BY_ONE, frame, ready_byte
 from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed
 
@@ -75,7 +75,10 @@ class _Worker:
         self._process: Process | None = None
 
     async def start(self) -> StreamReader:
-        """Start a process and wait until it is ready. Raises `OSError`, `EOFError`."""
+        """Start a process and wait until it is ready.
+
+        Raises `OSError`, `EOFError`; `VerificationFailed` if it verifies by another library than this process.
+        """
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -90,8 +93,14 @@ class _Worker:
         except BaseException:
             ours.close()
             raise
-        if await reader.readexactly(len(READY)) != READY:
+        ready = await reader.readexactly(1)
+        if ready not in (READY_ONE_BY_ONE, READY_NATIVELY):
             raise OSError("it does not speak as a worker does")
+        if ready != ready_byte(verify_batch):
+            raise VerificationFailed(
+                "a verification worker finds tallystick-native and this process did not, or the other way round: it "
+                "was installed or removed meanwhile; start this again"
+            )
         self.is_ready = True
         return reader
 
@@ -253,6 +262,9 @@ class Verifier:
                 await worker.end()
                 self._take_back(worker)
             self._fail(VerificationFailed("verification workers do not start; what they print above says why"))
+        except VerificationFailed as failure:
+            await worker.end()  # before `stop` can cancel this, so that what is begun below is not left half done
+            self._fail(failure)
         except Exception as error:
             self._fail(VerificationFailed(f"the verifier is broken: {error!r}"))
             raise
