@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -127,6 +128,21 @@ def test_both_take_the_same_for_a_batch(place: int, byte: int, other: bytes) -> 
             except ValueError:
                 outcomes.append(b"no batch")
         assert outcomes[0] == outcomes[1]
+
+
+def headed(counts: tuple[bytes, bytes], sizes: Callable[[bytes], bytes]) -> bytes:
+    """A batch of one claim, with these headers of the two arrays, and one for each byte string."""
+    return counts[0] + counts[1] + b"".join(sizes(part) + part for part in GOOD[0])
+
+
+@each_back_end
+@pytest.mark.parametrize("outer", [b"\x91", b"\xdc\0\1", b"\xdd\0\0\0\1"])
+@pytest.mark.parametrize("inner", [b"\x93", b"\xdc\0\3", b"\xdd\0\0\0\3"])
+@pytest.mark.parametrize(("head", "size_bytes"), [(b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4)])
+def test_counts_and_lengths_may_have_any_form(
+    verify: VerifyBatch, outer: bytes, inner: bytes, head: bytes, size_bytes: int
+) -> None:
+    assert verify(headed((outer, inner), lambda part: head + len(part).to_bytes(size_bytes, "big"))) == b"\1"
 
 
 # ---- where it runs --------------------------------------------------------------------------------------------------
