@@ -31,8 +31,8 @@ def verify_one_by_one(batch: bytes) -> bytes:
 def _load() -> tuple[VerifyBatch | None, str]:
     """What verifies natively, and the name of what verifies here.
 
-    Only a module that is not there is done without. One that is there and does not load fails when it is to verify, so
-    that no node starts slower and nobody knows why, and what verifies nothing works.
+    Only a module that is not there is done without, as else a node would be slower and nobody knew why. One that is
+    there and does not load fails when it is to verify: commands that verify nothing work with it.
     """
     try:
         import tallystick_native  # noqa: PLC0415

@@ -263,7 +263,7 @@ class Verifier:
                 self._take_back(worker)
             self._fail(VerificationFailed("verification workers do not start; what they print above says why"))
         except VerificationFailed as failure:
-            await worker.end()  # before `stop` can cancel this, so that what is begun below is not left half done
+            await worker.end()  # `stop` may cancel this while it reaps; `finally` does the rest then
             self._fail(failure)
         except Exception as error:
             self._fail(VerificationFailed(f"the verifier is broken: {error!r}"))
