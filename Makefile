@@ -64,8 +64,10 @@ notebook: .venv/.notebook ## open the tutorial in JupyterLab
 package: .venv/.dev ## build the wheel and the source archive into dist/
 	$(BIN)/python -m build --no-isolation
 
-# dev.txt is resolved first and constrains the others, so that one .venv can hold all three.
+# Cargo's lock comes first: where cargo is missing, nothing is changed. dev.txt is resolved before the others and
+# constrains them, so that one .venv can hold all three.
 lock: .venv/bin/python ## resolve the dependencies anew into locks/
+	$(BIN)/python tools/build_native.py --lock
 	@uv=$$(mktemp -d) && trap 'rm -rf "$$uv"' EXIT && set -e && \
 	$(BIN)/python -m venv "$$uv" && "$$uv/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
 	compile() { list=$$1; shift; echo "Resolving locks/$$list.txt"; "$$uv/bin/uv" --quiet pip compile pyproject.toml \
@@ -74,7 +76,6 @@ lock: .venv/bin/python ## resolve the dependencies anew into locks/
 	compile dev --group dev --extra pq --extra tsa --extra pdf && \
 	compile runtime --constraint locks/dev.txt && \
 	compile notebook --group notebook --constraint locks/dev.txt
-	$(BIN)/python tools/build_native.py --lock
 
 clean: ## remove .venv and everything generated
 	rm -rf .venv native/target native/Cargo.lock build dist src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

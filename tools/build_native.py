@@ -21,6 +21,25 @@ NATIVE = ROOT / "native"
 LOCK = ROOT / "locks" / "native.lock"
 CARGO_LOCK = NATIVE / "Cargo.lock"
 
+LOAD = """
+import sys
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+loader = ExtensionFileLoader("tallystick_native", sys.argv[1])
+module = module_from_spec(spec_from_loader("tallystick_native", loader))
+loader.exec_module(module)
+print(module.VERSION, module.arithmetic())
+"""
+"""Loads a library from a file of any name, and tells of it."""
+
+REPLACES_CONFIGURATION = {
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+}
+"""In an environment, these replace the flags of native/.cargo/config.toml, or where the library is found."""
+
 SOURCE = re.compile(r"^source = .*\n", flags=re.MULTILINE)
 CHECKSUM = re.compile(r"^checksum = ", flags=re.MULTILINE)
 
@@ -35,25 +54,38 @@ def main() -> None:
     write_cargo_lock()
     cargo("build", "--release", "--locked", "--target-dir", "target")
     built = next(path for path in (NATIVE / "target" / "release").iterdir() if path.suffix in (".so", ".dylib"))
-    installed = Path(sysconfig.get_path("platlib"), "tallystick_native.abi3.so")
+    version, arithmetic = install(built, Path(sysconfig.get_path("platlib"), "tallystick_native.abi3.so"))
+    print(f"Installed tallystick-native {version}: signatures are verified in batches, with {arithmetic}")
+
+
+def install(built: Path, installed: Path) -> tuple[str, str]:
+    """Install the library, whole and only if it loads; returns its version and what it computes with."""
     part = installed.with_suffix(".part")
-    shutil.copyfile(built, part)
+    with built.open("rb") as source, part.open("wb") as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    loaded = subprocess.run([sys.executable, "-c", LOAD, part], check=False, capture_output=True, text=True)
+    if loaded.returncode:
+        part.unlink()
+        sys.exit(f"{loaded.stderr}The library that was built does not load, as said above. Nothing was installed.")
     part.replace(installed)  # a node that runs keeps the file it has loaded
-    command = [sys.executable, "-c", "from tallystick_native import VERSION, arithmetic; print(VERSION, arithmetic())"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().partition(" ")
-    print(f"Installed tallystick-native {told[0]}: signatures are verified in batches, with {told[2]}")
+    version, _, arithmetic = loaded.stdout.strip().partition(" ")
+    return version, arithmetic
 
 
 def check_cargo() -> None:
-    """End with what to do when cargo is not there, or older than native/Cargo.toml asks for."""
+    """End with what to do when cargo is not there, does not run, or is older than native/Cargo.toml asks for."""
     asked = re.search(r'^rust-version = "(\d+)\.(\d+)"', (NATIVE / "Cargo.toml").read_text(), flags=re.MULTILINE)
     assert asked
-    found = None
+    found, here = None, "there is none here"
     if shutil.which("cargo"):
-        said = subprocess.run(["cargo", "--version"], check=False, capture_output=True, text=True, cwd=NATIVE).stdout
-        found = re.match(r"cargo (\d+)\.(\d+)", said)
+        said = subprocess.run(["cargo", "--version"], check=False, capture_output=True, text=True, cwd=NATIVE)
+        found = re.match(r"cargo (\d+)\.(\d+)", said.stdout)
+        here = f"this is {found[0]}" if found else "the one here does not run, as it says above"
+        if not found:
+            print(said.stderr.strip() or said.stdout.strip(), file=sys.stderr)
     if found is None or tuple(map(int, found.groups())) < tuple(map(int, asked.groups())):
-        here = f"this is {found[0]}" if found else "there is none here"
         sys.exit(
             f"tallystick-native is built by cargo, of Rust {asked[1]}.{asked[2]} or newer, and {here}. Install Rust "
             "and a C linker, and run this again.\n"
@@ -79,8 +111,10 @@ def without_address(lock: str) -> str:
 
 def cargo(*arguments: str) -> None:
     """Run cargo in native/, where its configuration is; end when it fails, which it explains itself."""
+    environment = {name: value for name, value in os.environ.items() if name not in REPLACES_CONFIGURATION}
+    environment["PYO3_PYTHON"] = sys.executable
     try:
-        subprocess.run(["cargo", *arguments], check=True, cwd=NATIVE, env={**os.environ, "PYO3_PYTHON": sys.executable})
+        subprocess.run(["cargo", *arguments], check=True, cwd=NATIVE, env=environment)
     except subprocess.CalledProcessError as error:
         sys.exit(f"cargo {arguments[0]} has failed with {error.returncode}; what it prints above says why")
 

@@ -12,20 +12,25 @@ const SMALLEST_CLAIM_BYTES: usize = 7;
 
 /// The claims, if the data is an array of arrays of three byte strings, and nothing else.
 pub fn decode(mut data: &[u8]) -> Option<Vec<Claim<'_>>> {
-    let count = match number(&mut data, 1)? {
-        short @ 0x90..=0x9f => short & 0x0f,
-        0xdc => number(&mut data, 2)?,
-        0xdd => number(&mut data, 4)?,
-        _ => return None,
-    };
+    let count = array(&mut data)?;
     let mut claims = Vec::with_capacity(count.min(data.len() / SMALLEST_CLAIM_BYTES));
     for _ in 0..count {
-        if number(&mut data, 1)? != 0x93 {
+        if array(&mut data)? != 3 {
             return None;
         }
         claims.push(Claim { message: bytes(&mut data)?, signature: bytes(&mut data)?, key: bytes(&mut data)? });
     }
     data.is_empty().then_some(claims)
+}
+
+/// How many there are in the array.
+fn array(data: &mut &[u8]) -> Option<usize> {
+    match number(data, 1)? {
+        short @ 0x90..=0x9f => Some(short & 0x0f),
+        0xdc => number(data, 2),
+        0xdd => number(data, 4),
+        _ => None,
+    }
 }
 
 fn bytes<'a>(data: &mut &'a [u8]) -> Option<&'a [u8]> {

@@ -5,8 +5,9 @@ use curve25519_dalek::traits::IsIdentity;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// As many as `ledger/keys.py` remembers: to find out about a key costs as much as to verify a signature.
-const REMEMBERED_KEYS: usize = 16_384;
+/// As many as `ledger/keys.py` remembers: to find out about a key costs as much as to verify a signature. When there are
+/// more, all are forgotten. Keys that are not valid are not remembered: who sends such can send new ones.
+pub const REMEMBERED_KEYS: usize = 16_384;
 
 static VALID: LazyLock<Mutex<HashMap<[u8; 32], EdwardsPoint>>> = LazyLock::new(Mutex::default);
 
@@ -25,6 +26,11 @@ pub fn valid(key: &[u8; 32]) -> Option<EdwardsPoint> {
     }
     valid.insert(*key, point);
     Some(point)
+}
+
+#[cfg(test)]
+pub fn remembered() -> usize {
+    VALID.lock().unwrap_or_else(PoisonError::into_inner).len()
 }
 
 /// Whether y < p, and not x = 0 with the sign bit: what RFC 8032, 5.1.3 asks for, and `decompress` does not.

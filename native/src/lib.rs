@@ -1,14 +1,14 @@
 //! Verifies Ed25519 signatures in batches, by the acceptance rule K2 (docs/protocol.md, docs/adr/0017, docs/adr/0036).
 
+#[cfg_attr(test, allow(dead_code))] // batches come from the interpreter alone
 mod claims;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
-use pyo3::exceptions::{PyOSError, PyValueError};
-use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use sha2::{Digest, Sha512};
 use std::collections::HashMap;
 use std::iter::once;
@@ -51,11 +51,15 @@ impl Term {
     }
 }
 
+/// Where randomness comes from: it fills all that it is given.
+trait Fill: FnMut(&mut [u8]) -> Result<(), getrandom::Error> {}
+impl<F: FnMut(&mut [u8]) -> Result<(), getrandom::Error>> Fill for F {}
+
 /// Whether `[8] sum z (R + [k]A - [S]B) = 0`, with 128 random bits z for each: so it is if all equations hold, and else
 /// with probability 2^-128.
-fn all_hold(terms: &[Term]) -> Result<bool, getrandom::Error> {
+fn all_hold(terms: &[Term], fill: &mut impl Fill) -> Result<bool, getrandom::Error> {
     let mut random = vec![0; 16 * terms.len()];
-    getrandom::fill(&mut random)?;
+    fill(&mut random)?;
     let mut of_base = Scalar::ZERO;
     let mut of_key = HashMap::with_capacity(terms.len());
     let mut factors = Vec::with_capacity(terms.len());
@@ -75,40 +79,55 @@ fn all_hold(terms: &[Term]) -> Result<bool, getrandom::Error> {
 }
 
 /// Note the verdicts: of all at once, of both halves, or one by one.
-fn judge(terms: &[Term], may_fail: &mut usize, verdicts: &mut [u8]) -> Result<(), getrandom::Error> {
+fn judge(
+    terms: &[Term],
+    fill: &mut impl Fill,
+    may_fail: &mut usize,
+    verdicts: &mut [u8],
+) -> Result<(), getrandom::Error> {
     if terms.len() == 1 || *may_fail < terms.len() {
         terms.iter().for_each(|term| verdicts[term.number] = term.holds().into());
-    } else if all_hold(terms)? {
+    } else if all_hold(terms, fill)? {
         terms.iter().for_each(|term| verdicts[term.number] = 1);
     } else {
         *may_fail -= terms.len();
         let (one, other) = terms.split_at(terms.len() / 2);
-        judge(one, may_fail, verdicts)?;
-        judge(other, may_fail, verdicts)?;
+        judge(one, fill, may_fail, verdicts)?;
+        judge(other, fill, may_fail, verdicts)?;
     }
     Ok(())
 }
 
 /// A byte for each claim: 1 if its signature is accepted, else 0.
-fn verdicts(claims: &[Claim]) -> Result<Vec<u8>, getrandom::Error> {
+fn verdicts(claims: &[Claim], fill: &mut impl Fill) -> Result<Vec<u8>, getrandom::Error> {
     let mut verdicts = vec![0; claims.len()];
     let terms: Vec<_> = claims.iter().enumerate().filter_map(|(number, claim)| Term::of(number, claim)).collect();
-    judge(&terms, &mut (FAILING_SHARE * terms.len()), &mut verdicts)?;
+    judge(&terms, fill, &mut (FAILING_SHARE * terms.len()), &mut verdicts)?;
     Ok(verdicts)
 }
 
-#[pymodule]
+/// Not in tests, which are linked without an interpreter.
+#[cfg(not(test))]
+#[pyo3::pymodule]
 mod tallystick_native {
     use super::*;
+    use pyo3::exceptions::{PyOSError, PyValueError};
+    use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-    /// What the curve is computed with on this processor. curve25519-dalek chooses by the same features.
+    /// What the curve is computed with here. curve25519-dalek chooses alike: by what it was built for, and by features.
     #[pyfunction]
     fn arithmetic() -> &'static str {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512ifma") && is_x86_feature_detected!("avx512vl") {
+        if cfg!(any(curve25519_dalek_backend = "serial", curve25519_dalek_backend = "fiat")) {
+            return "no vectors";
+        } else if cfg!(curve25519_dalek_backend = "avx512")
+            && is_x86_feature_detected!("avx512ifma")
+            && is_x86_feature_detected!("avx512vl")
+        {
             return "AVX-512 IFMA";
         } else if is_x86_feature_detected!("avx2") {
             return "AVX2";
@@ -122,7 +141,7 @@ mod tallystick_native {
     /// Raises `ValueError` for anything else, and `OSError` when the system has no randomness.
     #[pyfunction]
     fn verify_batch<'py>(py: Python<'py>, claims: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        let found = py.detach(|| claims::decode(claims).map(|claims| verdicts(&claims)));
+        let found = py.detach(|| claims::decode(claims).map(|claims| verdicts(&claims, &mut getrandom::fill)));
         let verdicts = found
             .ok_or_else(|| PyValueError::new_err("not the MessagePack of a list of claims"))?
             .map_err(|error| PyOSError::new_err(error.to_string()))?;

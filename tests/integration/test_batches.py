@@ -4,6 +4,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -17,7 +19,7 @@ from tallystick.host import acceptance
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.batches import VERIFIER, VerifyBatch, verify_batch, verify_natively, verify_one_by_one
 from tallystick.host.claims import Claim
-from tallystick.host.verification_worker import READY, frame
+from tallystick.host.verification_worker import READY_ONE_BY_ONE, frame
 from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed
 
@@ -128,6 +130,21 @@ def test_both_take_the_same_for_a_batch(place: int, byte: int, other: bytes) -> 
         assert outcomes[0] == outcomes[1]
 
 
+def headed(counts: tuple[bytes, bytes], sizes: Callable[[bytes], bytes]) -> bytes:
+    """A batch of one claim, with these headers of the two arrays, and one for each byte string."""
+    return counts[0] + counts[1] + b"".join(sizes(part) + part for part in GOOD[0])
+
+
+@each_back_end
+@pytest.mark.parametrize("outer", [b"\x91", b"\xdc\0\1", b"\xdd\0\0\0\1"])
+@pytest.mark.parametrize("inner", [b"\x93", b"\xdc\0\3", b"\xdd\0\0\0\3"])
+@pytest.mark.parametrize(("head", "size_bytes"), [(b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4)])
+def test_counts_and_lengths_may_have_any_form(
+    verify: VerifyBatch, outer: bytes, inner: bytes, head: bytes, size_bytes: int
+) -> None:
+    assert verify(headed((outer, inner), lambda part: head + len(part).to_bytes(size_bytes, "big"))) == b"\1"
+
+
 # ---- where it runs --------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +185,7 @@ def test_a_worker_without_the_native_module_gives_the_same_verdicts() -> None:
     with ours, theirs, subprocess.Popen(command, stdin=theirs.fileno()) as worker:
         theirs.close()
         stream = ours.makefile("rwb")
-        assert stream.read(1) == READY
+        assert stream.read(1) == READY_ONE_BY_ONE
         stream.write(frame(CLAIMS))
         stream.flush()
         assert stream.read(len(CLAIMS)) == VERDICTS
@@ -177,18 +194,69 @@ def test_a_worker_without_the_native_module_gives_the_same_verdicts() -> None:
         assert worker.wait() == 0
 
 
+def raising(error: Exception) -> VerifyBatch:
+    def verify(_batch: bytes) -> bytes:
+        raise error
+
+    return verify
+
+
 @pytest.mark.parametrize(
     ("native", "told"),
     [
-        (lambda batch: bytes([1]) * len(msgspec.msgpack.decode(batch)), r"is accepted, and has to be refused"),
-        (lambda batch: bytes([0]) * len(msgspec.msgpack.decode(batch)), r"'honest' is refused, and has to be accepted"),
-        (lambda batch: VERDICTS if batch == encode(CLAIMS) else b"\x00", r"'honest' is refused"),
+        (lambda batch: bytes([1]) * len(msgspec.msgpack.decode(batch)), r"\[K2\].*is accepted, and has to be refused"),
+        (
+            lambda batch: bytes([0]) * len(msgspec.msgpack.decode(batch)),
+            r"\[K2\].*'honest' is refused, and has to be accepted",
+        ),
+        (lambda batch: VERDICTS if batch == encode(CLAIMS) else b"\x00", r"\[K2\].*'honest' is refused"),
+        (lambda _: b"", r"gives 0 verdicts on \d+ signatures"),
+        (lambda batch: VERDICTS if batch == encode(CLAIMS) else b"", r"gives 0 verdicts on 1 signatures"),
+        (lambda _: None, r"ends in TypeError"),
+        (raising(ValueError("no list")), r"ends in ValueError\('no list'\)"),
+        (raising(OSError("no randomness")), r"ends in OSError\('no randomness'\)"),
     ],
-    ids=["accepts all", "refuses all", "differs alone"],
+    ids=["accepts all", "refuses all", "differs alone", "none", "none alone", "nothing", "ValueError", "OSError"],
 )
 def test_a_native_module_that_breaks_the_rule_is_not_used(
     native: VerifyBatch, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(acceptance, "verify_natively", native)
-    with pytest.raises(VerificationFailed, match=rf"\[K2\].*{told}.*make fast"):
+    with pytest.raises(VerificationFailed, match=rf"{told}.*make fast"):
         check_acceptance()
+
+
+BROKEN = {
+    "not a library": ("tallystick_native.abi3.so", b"no library" * 100, "ImportError"),
+    "an older one": ("tallystick_native.py", b"VERSION = '0.0'\nverify_batch = bytes\n", "AttributeError"),
+    "lacks what it needs": ("tallystick_native.py", b"import nothing_of_this_name\n", "nothing_of_this_name"),
+    "raises": ("tallystick_native.py", b"raise SystemError('half of it')\n", "half of it"),
+}
+LOADS = """
+import sys; sys.path[:0] = {path!r}
+from tallystick.host.acceptance import check_acceptance
+from tallystick.host.batches import VERIFIER
+from tallystick.host.verification import verify_in_line
+from tallystick.problems import VerificationFailed
+print(VERIFIER)
+for use in (check_acceptance, lambda: verify_in_line([])):
+    try:
+        use()
+    except VerificationFailed as failure:
+        print(failure)
+"""
+
+
+@pytest.mark.parametrize(("name", "content", "told"), BROKEN.values(), ids=list(BROKEN))
+def test_a_native_module_that_does_not_load_is_an_error_where_it_is_to_verify(
+    name: str, content: bytes, told: str, tmp_path: Path
+) -> None:
+    """And not where it is imported: what verifies nothing works, and nobody is left with PyNaCl unawares."""
+    (tmp_path / name).write_bytes(content)
+    command = [sys.executable, "-c", LOADS.format(path=[str(tmp_path), *sys.path])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    verifier, *failures = done.stdout.splitlines()
+    assert "does not load" in verifier
+    assert len(failures) == 2
+    assert all("does not load" in one and told in one and "make fast" in one for one in failures)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from functools import cache
 from random import Random
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from tests.builders import BEN, LEDGER, Bench, statement, statements
 
 from tallystick.host import verification
+from tallystick.host.batches import verify_natively, verify_one_by_one
 from tallystick.host.claims import settle
 from tallystick.host.verification import (
     ATTEMPTS,
@@ -187,22 +189,47 @@ def test_what_was_verified_vouches_for_no_other_signature_bytes_or_key():
     assert with_verifier(use) == [False] * 4
 
 
-def test_the_memory_of_what_was_verified_is_bounded(monkeypatch):
-    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 600)
+@pytest.mark.parametrize("size_bytes", [100, 300, 2_000])
+def test_the_memory_of_what_was_verified_is_bounded_in_bytes(monkeypatch, size_bytes):
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", 600 * (500 + size_bytes))
 
     async def use(verifier):
         counts = []
-        for claims in (unseen(300), unseen(300), unseen(600, 300), unseen(300)):
-            await verifier.verify(claims)
+        for first, last in ((0, 300), (0, 300), (300, 900), (0, 300)):
+            await verifier.verify(unseen(last - first, first, size_bytes))
             counts.append(verifier.verified)
         return counts
 
     assert with_verifier(use) == [300, 300, 900, 1_200]
 
 
+@pytest.mark.parametrize("size_bytes", [100, 2_100])
+def test_what_is_remembered_takes_no_more_memory_than_it_may(monkeypatch, size_bytes):
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", 1_000_000)
+
+    def signed(number):
+        """As they are decoded: each with a signature and a key of its own."""
+        return [
+            (message, bytes(bytearray(signature)), bytes(bytearray(key)))
+            for message, signature, key in unseen(256, 256 * number, size_bytes)
+        ]
+
+    async def use(verifier):
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                await verifier.verify(signed(number))
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert with_verifier(use) < 1_100_000
+
+
 def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch):
-    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 8)
     claims = good_and_bad()[:9]
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", sum(500 + len(one[0]) for one in claims[:8]))
 
     async def use(verifier):
         for one in claims[:8]:
@@ -211,6 +238,20 @@ def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch
         return await verifier.verify([claims[0], claims[8]])
 
     assert with_verifier(use) == verdicts([claims[0], claims[8]])
+
+
+def test_a_claim_whose_verification_in_line_fails_is_verified_when_it_comes_again(monkeypatch):
+    def fail(_batch):
+        raise OSError("no randomness")
+
+    async def use(verifier):
+        with monkeypatch.context() as patched:
+            patched.setattr(verification, "verify_batch", fail)
+            with pytest.raises(OSError, match="no randomness"):
+                await verifier.verify(good_and_bad()[:1])
+        return await verifier.verify(good_and_bad()[:1])
+
+    assert with_verifier(use) == verdicts(good_and_bad()[:1])
 
 
 # ---- how much at once -----------------------------------------------------------------------------------------------
@@ -378,6 +419,21 @@ def test_workers_that_do_not_start_are_an_error(monkeypatch, program):
             await verifier.start()
         with pytest.raises(VerificationFailed, match="do not start"):
             await verifier.verify(unseen(1))
+
+    asyncio.run(run())
+
+
+def test_workers_that_verify_by_another_library_than_this_process_are_an_error(monkeypatch):
+    """Else a node would tell of the native module while its workers do without, or the other way round."""
+
+    def other(_batch):
+        raise AssertionError
+
+    monkeypatch.setattr(verification, "verify_batch", other if verify_natively is None else verify_one_by_one)
+
+    async def run():
+        with pytest.raises(VerificationFailed, match=r"tallystick-native.*start this again"):
+            await Verifier(WORKERS).start()
 
     asyncio.run(run())
 

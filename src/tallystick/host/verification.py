@@ -14,7 +14,7 @@ from typing import Final
 from tallystick.host.acceptance import check_acceptance
 from tallystick.host.batches import verify_batch
 from tallystick.host.claims import Claim
-from tallystick.host.verification_worker import READY, frame
+from tallystick.host.verification_worker import READY_NATIVELY, READY_ONE_BY_ONE, frame, ready_byte
 from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed
 
@@ -28,14 +28,17 @@ IN_LINE_CLAIMS: Final = 4
 MIN_SHARE_CLAIMS: Final = 16
 """Fewer are not worth being split among workers."""
 
-REMEMBERED_CLAIMS: Final = 8_192
-"""With what stands under the signature: some 4 MB."""
+REMEMBERED_BYTES: Final = 8_000_000
+"""What the claims that are remembered take: 10,000 of 300 bytes, 3,000 of the longest certificates."""
 
 ATTEMPTS: Final = 5
 """How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
 
 WORKERS_FROM_CLAIMS: Final = 1024
 """For fewer at once nobody without an event loop starts processes: they are verified sooner."""
+
+_CLAIM_BYTES: Final = 500
+"""What a remembered claim takes beside what stands under its signature."""
 
 _BATCHES_AT_WORKER: Final = 2
 """One being verified, and the next already there when it is done."""
@@ -72,7 +75,10 @@ class _Worker:
         self._process: Process | None = None
 
     async def start(self) -> StreamReader:
-        """Start a process and wait until it is ready. Raises `OSError`, `EOFError`."""
+        """Start a process and wait until it is ready.
+
+        Raises `OSError`, `EOFError`; `VerificationFailed` if it verifies by another library than this process.
+        """
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -87,8 +93,14 @@ class _Worker:
         except BaseException:
             ours.close()
             raise
-        if await reader.readexactly(len(READY)) != READY:
+        ready = await reader.readexactly(1)
+        if ready not in (READY_ONE_BY_ONE, READY_NATIVELY):
             raise OSError("it does not speak as a worker does")
+        if ready != ready_byte(verify_batch):
+            raise VerificationFailed(
+                "a verification worker finds tallystick-native and this process did not, or the other way round: it "
+                "was installed or removed meanwhile; start this again"
+            )
         self.is_ready = True
         return reader
 
@@ -121,8 +133,8 @@ class Verifier:
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
         self._bulk, self._urgent = _Queue(), _Queue()
         self._batch_of: dict[Claim, _Batch] = {}
-        self._settled: deque[dict[Claim, bool]] = deque()
-        self._remembered = 0
+        self._settled: deque[tuple[int, dict[Claim, bool]]] = deque()
+        self._remembered_bytes = 0
         self._changed = asyncio.Event()
         self._is_turn_begun = False
 
@@ -171,12 +183,13 @@ class Verifier:
             return False
         new = self._new(claims)
         if new:
+            verdicts = verify_in_line(new)  # before anything is noted: where this fails, nobody waits for the claims
             self._begin_turn()
             queue.in_line_left -= len(new)
             batch = _Batch(queue)
             batch.claims = new
             self._batch_of.update(dict.fromkeys(new, batch))
-            self._settle(batch, verify_in_line(new))
+            self._settle(batch, verdicts)
         return True
 
     def _new(self, claims: Sequence[Claim]) -> dict[Claim, None]:
@@ -249,6 +262,9 @@ class Verifier:
                 await worker.end()
                 self._take_back(worker)
             self._fail(VerificationFailed("verification workers do not start; what they print above says why"))
+        except VerificationFailed as failure:
+            await worker.end()  # `stop` may cancel this while it reaps; `finally` does the rest then
+            self._fail(failure)
         except Exception as error:
             self._fail(VerificationFailed(f"the verifier is broken: {error!r}"))
             raise
@@ -285,15 +301,16 @@ class Verifier:
         verdict_of = {claim: bool(verdict) for claim, verdict in zip(batch.claims, verdicts, strict=True)}
         batch.claims = {}
         batch.verdicts.set_result(verdict_of)
-        self._settled.append(verdict_of)
-        self._remembered += len(verdict_of)
+        size_bytes = sum(_CLAIM_BYTES + len(message) for message, _, _ in verdict_of)
+        self._settled.append((size_bytes, verdict_of))
+        self._remembered_bytes += size_bytes
         self._changed.set()
 
     def _forget(self) -> None:
         """Let go of the oldest verdicts; never while `verify` is between queueing its claims and looking them up."""
-        while self._remembered > REMEMBERED_CLAIMS:
-            oldest = self._settled.popleft()
-            self._remembered -= len(oldest)
+        while self._remembered_bytes > REMEMBERED_BYTES:
+            size_bytes, oldest = self._settled.popleft()
+            self._remembered_bytes -= size_bytes
             for claim in oldest:
                 del self._batch_of[claim]
 
