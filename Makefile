@@ -10,7 +10,7 @@ SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test coverage check check-locks simulate explore fuzz bench notebook package lock clean
+.PHONY: help install demo up test check check-locks simulate explore fuzz bench notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,11 +24,8 @@ demo: .venv/.runtime ## watch several nodes turn files into one agreed chain
 up: .venv/.runtime ## run four nodes on this machine to play with, until Ctrl-C
 	$(BIN)/tallystick up $(ARGS)
 
-test: .venv/.dev ## run the tests
-	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
-
-coverage: .venv/.dev ## hold the core's branch coverage, by unit tests and scenarios, to its floor
-	$(BIN)/python -m pytest -q --cov $(SPREAD) tests/unit tests/scenarios $(ARGS)
+test: .venv/.dev ## run the tests; all of them hold the core's branch coverage to its floor, too
+	$(BIN)/python -m pytest $(SPREAD) $(or $(ARGS),--cov)
 
 check: .venv/.dev ## lint, format, types, import rules, docs
 	$(BIN)/ruff check .

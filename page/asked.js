@@ -1,5 +1,7 @@
 // What the user asks of each file, as it is entered: as the options of `tallystick verify` are.
 
+export const NOTHING_ASKED = { issuer: null, atMs: null, freshMs: null, policy: null };
+
 const SPAN = /^(\d{1,9})(d|h|min|s)$/;
 const UNITS_MS = { d: 86_400_000, h: 3_600_000, min: 60_000, s: 1_000 };
 const ISO = /^(\d{4}-\d\d-\d\d|\d{8})(?:[^]([\d:.,]+)(Z|[+-][\d:]+)?)?$/;

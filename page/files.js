@@ -12,6 +12,7 @@ const CONFLICT = ".tlog-conflict";
 const MAX_PROOF_BYTES = 256 * 1024;
 const MAX_BESIDE_BYTES = 8 * 1024 * 1024;
 const PIECE_BYTES = 4 * 1024 * 1024;
+export const MOST_FILES = 2_000;
 
 const groups = new WeakMap(); // by file, what it was given with
 

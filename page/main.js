@@ -1,31 +1,24 @@
 // The page: what was given, what is asked and trusted, and what is shown of it.
 
-import { card } from "./card.js";
-import { byId, element, fill, icon, save } from "./dom.js";
-import { bytesOf, described, giveTogether, paired, unreadable } from "./files.js";
+import { NOTHING_ASKED } from "./asked.js";
+import { byId, fill } from "./dom.js";
+import { MOST_FILES, bytesOf, described, giveTogether, paired, unreadable } from "./files.js";
 import { chosenFolder, droppedIn, pathOf } from "./folders.js";
 import { Mirrors } from "./mirrors.js";
 import { carriedIn, changedPdf } from "./pdf.js";
 import { toHex } from "./proof/bytes.js";
 import { sha256Of } from "./proof/hash.js";
-import { NOTHING_ASKED, watchQuestion } from "./question.js";
-import { printStatement, saveStatement } from "./statement.js";
+import { watchQuestion } from "./question.js";
+import { Results } from "./results.js";
 import { pause } from "./steps.js";
-import { table } from "./table.js";
 import { TrustStore, usableStorage } from "./trust.js";
-import { TrustPanel, trustForm, watchClaims } from "./trust_view.js";
-import { verdictBy, verdictOn } from "./verifier.js";
+import { TrustPanel, watchClaims } from "./trust_view.js";
+import { verdictBy } from "./verifier.js";
 import { many, outcomeOf } from "./words.js";
-
-const MOST_EXPLAINED = 3; // of so many files all is told, of more a line each
-const MOST_FILES = 2_000;
-const ON_DISK =
-  "The page was opened from disk: in some browsers other pages opened from disk can change which ledgers it trusts.";
 
 const version = document.querySelector('meta[name="tallystick-page"]').content;
 const isOnDisk = location.protocol === "file:";
 const store = new TrustStore(usableStorage(), isOnDisk);
-const shown = { filter: "all", search: "", open: new Set() };
 
 let files = [];
 const chosen = new Map(); // by document, the proof that the user chose
@@ -33,11 +26,10 @@ const byHash = new Map(); // by document, a proof that names its hash
 const facts = new Map(); // by document, its size and SHA-256, or null if it cannot be read
 const carried = new Map(); // by PDF, the proof that it carries; the facts are of the PDF as it was, then
 const mirrors = new Mirrors((name) => judgeAnew(`The mirror ${name} is not used any more.`));
+const results = new Results(store, mirrors, { version, isOnDisk }, { add, chooseProof, judgeAnew });
 let judged = new Map(); // by the files of an item, what was found
 let asked = NOTHING_ASKED;
 let run = 0;
-let isRunning = false;
-let focused = null; // the id of the heading that has the focus back once its card is there again
 const numbers = new Map();
 
 // ---- what is given ----------------------------------------------------------------------------------------------
@@ -85,15 +77,13 @@ function clear() {
   files = [];
   chosen.clear();
   byHash.clear();
-  focused = null;
   facts.clear();
   carried.clear();
   mirrors.clear();
   judged.clear();
-  shown.open.clear();
-  [shown.filter, shown.search] = ["all", ""];
+  results.clear();
   progress(null);
-  busy(false);
+  results.busy(false);
   showAll();
   announce("All files are removed.");
   byId("choose").focus();
@@ -105,7 +95,7 @@ function clear() {
 async function verifyAll() {
   const own = (run += 1);
   byId("clear").disabled = false;
-  busy(true);
+  results.busy(true);
   showAll();
   try {
     await readDocuments(own);
@@ -116,7 +106,7 @@ async function verifyAll() {
   }
   if (own !== run) return;
   progress(null);
-  busy(false);
+  results.busy(false);
   const items = showAll();
   const verified = items.filter((item) => found(item).verdict.failure === null).length;
   announce(
@@ -129,7 +119,7 @@ async function verifyAll() {
 /** A fault of this page: what it was verifying is not shown, so that nobody waits for it or relies on it. */
 function failed(error) {
   progress(null);
-  busy(false);
+  results.busy(false);
   showAll();
   announce("The page failed while it verified; what is not shown is not verified. Use: tallystick verify");
   console.error(error);
@@ -200,7 +190,7 @@ async function judgeOne(item) {
   };
   const told = (verdict, more = {}) => ({ ...result, verdict, warning: "", newer: null, proofSha256: null, ...more });
   if (document && fact === null) return told(unreadable(document));
-  if (inside !== null && inside.changed !== null) return told(changedPdf(name, fact, inside));
+  if (inside !== null && inside.changed !== null) return told(await changedPdf(name, fact, inside));
   let bytes;
   try {
     bytes = await bytesOf(item);
@@ -242,6 +232,12 @@ function pairByHash() {
   }
 }
 
+/** The user says which proof a document has. */
+function chooseProof(document, proof) {
+  chosen.set(document, proof);
+  verifyAll();
+}
+
 /** The same files given again are one item, as they were read last: they have the same names and the same hashes. */
 function mergeSame() {
   const { items } = together();
@@ -281,202 +277,18 @@ function judgeAnew(said) {
   }
 }
 
-/** Whether the newest proof of an imported ledger holds under its id; what it shows is kept then. */
-async function judgeKept({ ledgerId, shownBy }) {
-  const file = { name: "imported", document: null, ...shownBy, payload: null };
-  const { verdict } = await verdictOn(file, { nowMs: Date.now(), ...NOTHING_ASKED }, store);
-  return verdict.proven?.ledger_id === ledgerId;
-}
-
 // ---- showing ----------------------------------------------------------------------------------------------------
 
 /** Show what is known by now of all that was given; the items. */
 function showAll() {
   const { items, ...others } = together();
-  show(items, notesOn(others, items));
-  return items;
-}
-
-function notesOn({ waiting, ignored, conflicts }, items) {
-  const paths = items.filter((item) => item.document !== null).map((item) => pathOf(item.document));
-  const twice = [...new Set(paths.filter((path, place) => paths.indexOf(path) !== place))];
-  return [
-    ...twice.map(
-      (path) => `More than one file called ${path} was given, with different content: each is judged for itself.`,
-    ),
-    ...conflicts.map(
-      (file) =>
-        `${file.name} holds two checkpoints of one log that are said to conflict, as tallystick audit keeps them. This page does not judge it; use: tallystick verify ${file.name}`,
-    ),
-    ...waiting.map(
-      (file) =>
-        `${file.name} belongs beside a proof that is not here: add ${file.name.replace(/\.(members|payload|tsr)$/, "")}.tlog-proof.`,
-    ),
-    ...ignored.map(
-      (file) => `${file.name} is not looked at: ${file.name.replace(/\.tlog-proof$/, "")} carries its proof.`,
-    ),
-    ...(files.length === MOST_FILES
-      ? [`${MOST_FILES} files are the most there can be; the others were left out.`]
-      : []),
-  ];
-}
-
-function show(items, notes) {
-  const results = items.map(found).filter((one) => one);
-  const pending = items.filter((item) => !found(item));
-  const ledgers = new Set(results.map(({ verdict }) => verdict.claims?.ledger_id));
-  const told = [...notes, ...new Set(results.map((one) => one.warning).filter((text) => text))];
-  const shownNotes = [
-    ...mirrors.told(ledgers),
-    ...told.map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
-  ];
-  byId("results").hidden = items.length === 0 && shownNotes.length === 0;
-  byId("clear").disabled = files.length === 0 && shownNotes.length === 0;
-  document.body.classList.toggle("has-files", files.length > 0);
-  fill(byId("waiting"), ...shownNotes);
-  keepFocus();
-  const isMany = items.length > MOST_EXPLAINED;
-  const waiting = isMany
-    ? [pendingNote(many(pending.length, "file"))].slice(0, pending.length)
-    : pending.map((item) => pendingNote((item.document ?? item.proof).name));
-  fill(
-    byId("found"),
-    ...waiting,
-    ...(isMany && results.length ? [table(results, shown, cardOf)] : results.map(cardOf)),
-  );
-  restoreFocus();
+  results.show(files, items, others, found);
   panel.show();
-}
-
-/** In the place of a card that does not count any more, or not yet. */
-function pendingNote(what) {
-  return element(
-    "p",
-    { class: "note", "data-pending": true },
-    icon("file"),
-    element("span", {}, `${what}: being verified…`),
-  );
-}
-
-/** Whoever was in a card is at its heading when it is there anew. */
-function keepFocus() {
-  const within = byId("found").contains(document.activeElement) ? document.activeElement.closest(".card") : null;
-  if (within) focused = within.getAttribute("aria-labelledby");
-}
-
-function restoreFocus() {
-  const heading = focused === null ? null : byId(focused);
-  if (heading === null) return;
-  heading.focus();
-  focused = null;
-}
-
-function cardOf(one) {
-  const { verdict, item, newer, nowMs } = one;
-  const name = (item.document ?? item.proof).name.replace(/\.tlog-proof$/, "");
-  const button = (text, click) =>
-    element("button", { type: "button", class: "button", disabled: isRunning, click }, text);
-  const more = [];
-  const kept = verdict.claims && store.get(verdict.claims.ledger_id);
-  if (verdict.result === "not_trusted" && kept) more.push(confirmFirst(kept));
-  if (verdict.result === "not_trusted" && verdict.claims !== null && !kept) more.push(trustHere(verdict));
-  if (item.document && item.proof === null && item.inside === null) more.push(chooseProof(item));
-  const buttons = [
-    item.inside !== null && item.inside.changed === null
-      ? button("Save the certified PDF", () => saveCertified(item))
-      : null,
-    newer !== null ? button("Save the newer proof", () => saveProof(name, newer)) : null,
-    button("Print statement", () => printStatement(one, version, isOnDisk ? ON_DISK : "")),
-    button("Save as JSON", () => saveStatement(one, version)),
-  ];
-  return card(
-    verdict,
-    nowMs,
-    more.filter((part) => part),
-    buttons,
-    `file-${one.number}`,
-  );
-}
-
-/** Save the PDF as it was before its proof was attached, and verify what was saved, with that proof beside it. */
-function saveCertified({ document, inside }) {
-  const name = `${document.name.replace(/\.pdf$/i, "")}.certified.pdf`;
-  const part = document.slice(0, inside.prefixBytes);
-  const made = (ending, content) =>
-    content === null ? [] : [new File([content], name + ending, { lastModified: document.lastModified })];
-  save(name, part, "application/pdf");
-  add([
-    ...made("", part),
-    ...made(".tlog-proof", inside.proof),
-    ...made(".members", inside.members),
-    ...made(".payload", inside.payload),
-  ]);
-}
-
-function saveProof(name, files) {
-  for (const [kind, ending] of [
-    ["proof", ".tlog-proof"],
-    ["members", ".members"],
-    ["payload", ".payload"],
-  ]) {
-    if (files[kind] !== null) save(name + ending, files[kind], "application/octet-stream");
-  }
-}
-
-function trustHere(verdict) {
-  const form = trustForm(store, verdict.claims.ledger_id, (entry) => judgeAnew(`${entry.name} is trusted.`));
-  return element(
-    "details",
-    { class: "trust-here" },
-    element("summary", {}, "I have the ledger’s id from one of its members"),
-    form,
-  );
-}
-
-/** A ledger kept from before, in a storage that other pages may have written to. */
-function confirmFirst({ ledgerId, name }) {
-  const click = () => document.querySelector(`[data-confirm="${ledgerId}"]`)?.focus();
-  const text = `You trust ${name} from before: it counts here once you confirm its id under Trusted ledgers.`;
-  const button = element("button", { type: "button", class: "button small", click }, "Go there");
-  return element(
-    "div",
-    { class: "note" },
-    icon("warning"),
-    element("div", {}, element("p", {}, text), element("p", { class: "row" }, button)),
-  );
-}
-
-function chooseProof(item) {
-  const alone = together()
-    .items.filter((one) => one.document === null)
-    .map((one) => one.proof);
-  if (!alone.length) return null;
-  const select = element(
-    "select",
-    { id: `proof-of-${numberOf(item.document)}` },
-    ...alone.map((file, place) => element("option", { value: place }, file.name)),
-  );
-  const click = () => {
-    chosen.set(item.document, alone[Number(select.value)]);
-    verifyAll();
-  };
-  return element(
-    "p",
-    { class: "row" },
-    element("label", { for: select.id }, "Its proof is"),
-    select,
-    element("button", { type: "button", class: "button small", click }, "Use"),
-  );
+  return items;
 }
 
 function announce(text) {
   fill(byId("status"), text);
-}
-
-function busy(isBusy) {
-  isRunning = isBusy;
-  for (const one of document.querySelectorAll("#found .card-actions button")) one.disabled = isBusy;
-  byId("results").setAttribute("aria-busy", String(isBusy));
 }
 
 function progress(share, text) {
@@ -488,7 +300,7 @@ function progress(share, text) {
 
 // ---- the page itself --------------------------------------------------------------------------------------------
 
-const panel = new TrustPanel(store, judgeAnew, judgeKept);
+const panel = new TrustPanel(store, judgeAnew);
 
 byId("choose").addEventListener("change", (event) => {
   add(event.target.files);

@@ -1,7 +1,8 @@
 // The mirrors that were given: of each ledger one, from which newer proofs of the proofs at hand are made.
 
 import { element, icon } from "./dom.js";
-import { MirrorProblem, MirrorProver } from "./mirror.js";
+import { MirrorProblem } from "./mirror.js";
+import { MirrorProver } from "./mirror_proving.js";
 import { claimedLedger } from "./proof/judge.js";
 import { many } from "./words.js";
 

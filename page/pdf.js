@@ -3,10 +3,11 @@
 // What is certified is the PDF as it was, its first N bytes. Whether exactly its proof follows (P16) asks for a reader of
 // PDF files, which the page has not: so the file as a whole is never called verified here.
 
-import { readBundle } from "./proof/bundle.js";
+import { readBundleInSteps } from "./proof/bundle.js";
 import { grouped } from "./proof/bytes.js";
 import { Refused } from "./proof/errors.js";
 import { claimsView } from "./proof/views.js";
+import { inSteps } from "./steps.js";
 
 export const CERTIFIED_PART = "certified_part";
 const MAX_PDF_BYTES = 128 * 1024 * 1024;
@@ -57,7 +58,7 @@ export function partOf(verdict) {
 }
 
 /** The verdict on a PDF that is not what attaching its proof made. */
-export function changedPdf(name, fact, carried) {
+export async function changedPdf(name, fact, carried) {
   const taken =
     carried.proof === null
       ? ""
@@ -72,16 +73,16 @@ export function changedPdf(name, fact, carried) {
     time_stamp: null,
     ...OTHER_DOCUMENT,
     online: null,
-    claims: claimsOf(carried),
+    claims: await claimsOf(carried),
     proven: null,
     failure: { ...STEP, reason: carried.changed, expected: null, found: null, advice: ASK_ANEW + taken },
   };
 }
 
-function claimsOf({ proof, members, payload }) {
+async function claimsOf({ proof, members, payload }) {
   if (proof === null) return null;
   try {
-    return claimsView(readBundle(proof, members, payload));
+    return claimsView(await inSteps(readBundleInSteps(proof, members, payload)));
   } catch (error) {
     if (error instanceof Refused) return null;
     throw error;

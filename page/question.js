@@ -1,12 +1,11 @@
 // What to ask for, as it is entered in its panel: of each file the same.
 
-import { NotUnderstood, readSpan, readTime } from "./asked.js";
+import { NOTHING_ASKED, NotUnderstood, readSpan, readTime } from "./asked.js";
 import { byId, fill } from "./dom.js";
 import { Refused } from "./proof/errors.js";
 import { parsePolicy } from "./proof/tlog.js";
 
 const MAX_POLICY_BYTES = 1024 * 1024;
-export const NOTHING_ASKED = { issuer: null, atMs: null, freshMs: null, policy: null };
 
 /** Listen to the panel; `onAsked` is told what is asked from then on, and how to say that. */
 export function watchQuestion(onAsked) {
@@ -34,9 +33,8 @@ async function ask(event, onAsked) {
     }
   }
   fill(byId("policy-error"));
-  entered.policy = policy ? new Uint8Array(await policy.slice(0, MAX_POLICY_BYTES + 1).arrayBuffer()) : null;
   try {
-    if (policy) parsePolicy(entered.policy);
+    entered.policy = policy && parsePolicy(new Uint8Array(await policy.slice(0, MAX_POLICY_BYTES + 1).arrayBuffer()));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     fill(byId("policy-error"), `${error.message}. Choose another file.`);

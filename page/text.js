@@ -3,15 +3,22 @@
 // Others choose names, subjects and notes. A bidirectional character among them reorders the line, an invisible one makes
 // two names look alike. Data stays as it is; it passes `printable` where it is shown, once.
 
-// Unicode's default ignorable code points as far as their category is a letter's or a mark's, and the blank Braille.
-const WITHOUT_A_LOOK =
-  /[\p{C}\p{Zl}\p{Zp}\u{34f}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180b}-\u{180d}\u{180f}\u{2800}\u{3164}\u{fe00}-\u{fe0f}\u{ffa0}\u{e0100}-\u{e01ef}]|(?! )\p{Zs}/gu;
+import { VISIBLE_TABLE } from "./visible.js";
+
+let invisible = null;
 
 /** The text with every invisible character written as `\u{…}`; a backslash before `u{` is written out, too. */
 export function printable(text) {
+  invisible ??= notIn(VISIBLE_TABLE.visible);
   return text
     .replaceAll("\\u{", "\\u{5c}u{")
-    .replace(WITHOUT_A_LOOK, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+    .replace(invisible, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+}
+
+/** Any character but those of the table, which is frozen: each browser has its own version of Unicode. */
+function notIn(ranges) {
+  const ends = ranges.split(" ").map((one) => one.split("-").map((code) => `\\u{${code}}`));
+  return new RegExp(`[^${ends.map((one) => one.join("-")).join("")}]`, "gu");
 }
 
 /** Plain values for JSON, with all strings in them, names of fields too, printable. */

@@ -3,6 +3,9 @@
 //
 // Trust is named by whoever verifies, never by a proof, and never goes back: of each ledger the headers that were verified
 // are kept, with the proof that showed the newest, and what contradicts them is kept as evidence.
+//
+// Where other pages can write to the storage, nothing that lies there counts for itself: an id counts once the user
+// confirms it, and headers count that a proof showed on this page, be it the one that is kept, verified anew.
 
 import { fromBase64 } from "./proof/bytes.js";
 import { isAnchor } from "./proof/judge.js";
@@ -32,11 +35,13 @@ export function readId(text) {
 
 /** All trusted ledgers, in `storage`, or, where there is none, until the page is closed. */
 export class TrustStore {
-  /** `isShared`: other pages can write to the storage, so what is kept there counts once it is confirmed. */
+  /** `isShared`: other pages can write to the storage. */
   constructor(storage, isShared = false) {
     this.storage = storage;
     this.isShared = isShared;
     this.confirmed = new Map(); // by ledger, under which name, until the page is closed
+    this.proven = new Map(); // by ledger, {anchors, shownBy} of proofs that were verified on this page, as long
+    this.tried = new Map(); // by ledger, the kept proof that was verified anew, whether or not it holds
     this.entries = [];
     this.conflicts = [];
     this.damaged = 0;
@@ -51,6 +56,7 @@ export class TrustStore {
     this.text = text;
     const found = text === null ? { ledgers: [], conflicts: [], damaged: 0 } : contentsOf(text);
     [this.entries, this.conflicts, this.damaged] = [found.ledgers, found.conflicts, found.damaged];
+    for (const id of this.confirmed.keys()) if (this.get(id) === null) this.confirmed.delete(id);
     if (this.damaged) this.#setAside(text);
     return true;
   }
@@ -64,10 +70,27 @@ export class TrustStore {
     return this.entries.find((one) => one.ledgerId === ledgerId) ?? null;
   }
 
-  /** The ledger, if it counts here now; else `null`. */
+  /** The ledger with what counts of it, if it counts here now; else `null`. */
   counting(ledgerId) {
     const entry = this.get(ledgerId);
-    return entry !== null && this.isConfirmed(entry) ? entry : null;
+    return entry !== null && this.isConfirmed(entry) ? { ...entry, ...this.known(entry) } : null;
+  }
+
+  /** What counts of a ledger: {anchors, shownBy}, the headers that were verified and the proof of the newest. */
+  known({ ledgerId, anchors, shownBy }) {
+    return this.isShared ? (this.proven.get(ledgerId) ?? { anchors: [], shownBy: null }) : { anchors, shownBy };
+  }
+
+  /** A kept proof of a ledger that counts here now, which counts only once it is verified anew; else `null`. */
+  untried(ledgerId) {
+    if (!this.isShared || this.counting(ledgerId) === null) return null;
+    const { shownBy } = this.get(ledgerId);
+    return shownBy === null || isSame(shownBy, this.tried.get(ledgerId)) ? null : shownBy;
+  }
+
+  /** That proof was verified anew: what it showed is kept, or it showed nothing. */
+  wasTried(ledgerId, shownBy) {
+    this.tried.set(ledgerId, shownBy);
   }
 
   isConfirmed({ ledgerId, name }) {
@@ -115,19 +138,24 @@ export class TrustStore {
   remove(ledgerId) {
     this.reload();
     this.#write(this.entries.filter((one) => one.ledgerId !== ledgerId));
+    for (const kept of [this.confirmed, this.proven, this.tried]) kept.delete(ledgerId);
   }
 
   /**
    * Keep what a verified proof showed; an older header changes nothing. It was verified under `known`, all headers that
-   * were kept then. `false`: another tab kept others meanwhile, so that it is to be verified once more. Raises
-   * `TrustError`, also for a header that cannot be of the same chain.
+   * counted then. `false`: others count by now, or another tab kept a proof meanwhile, so that it is to be verified once
+   * more. Raises `TrustError`, also for a header that cannot be of the same chain.
    */
   keep(ledgerId, anchor, title, shownBy, known) {
     this.reload();
     const entry = this.get(ledgerId);
-    if (entry === null || JSON.stringify(entry.anchors) !== JSON.stringify(known)) return false;
-    const isKnown = entry.anchors.some((one) => one.index === anchor.index);
-    const anchors = [...entry.anchors, ...(isKnown ? [] : [anchor])].sort((one, other) => one.index - other.index);
+    const kept = encoded(shownBy);
+    const untried = this.untried(ledgerId);
+    if (entry === null || (untried !== null && untried.proof !== kept?.proof)) return false;
+    const before = this.known(entry).anchors;
+    if (!isSame(before, known)) return false;
+    const isKnown = before.some((one) => one.index === anchor.index);
+    const anchors = [...before, ...(isKnown ? [] : [anchor])].sort((one, other) => one.index - other.index);
     if (!isRising(anchors)) {
       throw new TrustError(`Block ${anchor.index} has another place in time, or among epochs, than in the chain.`);
     }
@@ -135,14 +163,21 @@ export class TrustStore {
       if (entry.title !== title) this.#change(ledgerId, { title });
       return true;
     }
-    const kept = anchors.slice(-MAX_ANCHORS);
+    this.#keepNewest(ledgerId, title, anchors.slice(-MAX_ANCHORS), kept);
+    return true;
+  }
+
+  #keepNewest(ledgerId, title, anchors, shownBy) {
+    if (this.isShared) {
+      this.proven.set(ledgerId, { anchors, shownBy });
+      this.tried.set(ledgerId, shownBy);
+    }
     try {
-      this.#change(ledgerId, { title, anchors: kept, shownBy: encoded(shownBy) });
+      this.#change(ledgerId, { title, anchors, shownBy });
     } catch (error) {
       if (!(error instanceof TrustError)) throw error;
-      this.#change(ledgerId, { title, anchors: kept, shownBy: null }); // there may be room for the header alone
+      this.#change(ledgerId, { title, anchors, shownBy: null }); // there may be room for the header alone
     }
-    return true;
   }
 
   /**
@@ -157,7 +192,7 @@ export class TrustStore {
     const known = this.conflicts.filter((one) => one.ledgerId === ledgerId);
     if (known.some((one) => one.refused?.proof === kept.proof)) return true;
     if (known.length >= MAX_CONFLICTS) return false;
-    const conflict = { ledgerId, name: entry.name, seenMs: nowMs, reason, before: entry.shownBy, refused: kept };
+    const conflict = { ledgerId, name: entry.name, seenMs: nowMs, reason, before: this.known(entry).shownBy, refused: kept };
     this.#write(this.entries, [...this.conflicts, conflict]);
     return true;
   }
@@ -248,6 +283,10 @@ function encoded({ proof, members }) {
   return { proof: toBase64(proof), members: members ? toBase64(members) : null };
 }
 
+function isSame(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
 function toBase64(bytes) {
   let text = "";
   for (let at = 0; at < bytes.length; at += 8_192) text += String.fromCharCode(...bytes.subarray(at, at + 8_192));
@@ -265,11 +304,11 @@ function contentsOf(text) {
   if (found?.format !== FORMAT || !Array.isArray(found.ledgers) || !Array.isArray(found.conflicts)) {
     return { ledgers: [], conflicts: [], damaged: 1 };
   }
-  const sound = found.ledgers.slice(0, MAX_LEDGERS).filter(unlessBroken(isEntry));
+  const sound = found.ledgers.filter(unlessBroken(isEntry)).slice(0, MAX_LEDGERS);
   const isFirst = (one, place) =>
     sound.findIndex((two) => two.ledgerId === one.ledgerId || two.name === one.name) === place;
   const ledgers = sound.filter(isFirst);
-  const evidence = found.conflicts.slice(0, MAX_LEDGERS * MAX_CONFLICTS).filter(unlessBroken(isConflict));
+  const evidence = found.conflicts.filter(unlessBroken(isConflict)).slice(0, MAX_LEDGERS * MAX_CONFLICTS);
   const perLedger = new Map();
   const conflicts = evidence.filter(({ ledgerId }) => {
     perLedger.set(ledgerId, (perLedger.get(ledgerId) ?? 0) + 1);

@@ -2,6 +2,7 @@
 
 import { byId, element, fill, icon, save } from "./dom.js";
 import { TrustError, decoded, readExport, readId } from "./trust.js";
+import { isProven, recall } from "./verifier.js";
 import { count, many, utc } from "./words.js";
 
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
@@ -9,7 +10,7 @@ const NOT_KEPT =
   "This browser keeps nothing for this page (private window, or storage is blocked): what you trust counts until the page is closed. Export it to have it again.";
 
 const ON_DISK =
-  "This page was opened from disk. In some browsers every other page that is opened from disk can change which ledgers are kept here: a ledger kept from before counts once you confirm it, each time the page is opened. Compare its id with the one from its members. A page from a node of yours, at /verify, has a storage of its own.";
+  "This page was opened from disk. In some browsers every other page that is opened from disk can change which ledgers are kept here: a ledger kept from before counts once you confirm it, each time the page is opened, and what was verified of it once its kept proof is verified anew. Compare its id with the one from its members. A page from a node of yours, at /verify, has a storage of its own.";
 
 let forms = 0;
 const copied = new Set();
@@ -106,12 +107,11 @@ function entered(store, claimed, idText, from, name) {
   return store.add(ledgerId, name, from, Date.now());
 }
 
-/** The panel. `onChange` is called when other ledgers count than before; `judgeKept` verifies an imported proof. */
+/** The panel. `onChange` is called when other ledgers count than before. */
 export class TrustPanel {
-  constructor(store, onChange, judgeKept) {
+  constructor(store, onChange) {
     this.store = store;
     this.onChange = onChange;
-    this.judgeKept = judgeKept;
     byId("export").addEventListener("click", () => save("tallystick-trusted-ledgers.json", store.exported(Date.now())));
     byId("import").addEventListener("change", (event) => this.#preview(event.target));
     this.#freshForm();
@@ -162,7 +162,7 @@ export class TrustPanel {
   }
 
   #entry(one) {
-    const newest = one.anchors.at(-1);
+    const newest = this.store.known(one).anchors.at(-1);
     const conflicts = this.store.conflicts.filter((two) => two.ledgerId === one.ledgerId).length;
     const buttons = element("p", { class: "row" });
     const rename = element(
@@ -192,13 +192,12 @@ export class TrustPanel {
       one.title !== null && one.title !== one.name ? element("p", {}, `calls itself ${one.title}`) : null,
       element("p", {}, element("code", {}, one.ledgerId)),
       element("p", { class: "hint" }, `Added on ${utc(one.addedMs).slice(0, 10)}, from: ${one.addedFrom}`),
-      element(
-        "p",
-        { class: "hint" },
-        newest ? `Newest verified block: ${count(newest.index)}` : "No proof of it was verified yet",
-      ),
       isConfirmed
-        ? null
+        ? element(
+            "p",
+            { class: "hint" },
+            newest ? `Newest verified block: ${count(newest.index)}` : "No proof of it was verified yet",
+          )
         : element(
             "p",
             { class: "note warning" },
@@ -217,10 +216,12 @@ export class TrustPanel {
     );
   }
 
-  #confirm(one) {
+  async #confirm(one) {
     this.store.confirm(one);
     byId("trust-title").focus();
     this.onChange(`${one.name} is confirmed.`);
+    await recall(one.ledgerId, Date.now(), this.store);
+    this.show();
   }
 
   #rename(one, place) {
@@ -392,7 +393,7 @@ export class TrustPanel {
           Date.now(),
         );
         added += isNew ? 1 : 0;
-        if (one.shownBy !== null && (await this.judgeKept(one))) proven += 1;
+        if (one.shownBy !== null && (await isProven(one, Date.now(), this.store))) proven += 1;
       } catch (problem) {
         if (!(problem instanceof TrustError)) throw problem;
         failed.push(`${one.name}: ${problem.message}`);

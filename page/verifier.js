@@ -1,18 +1,20 @@
 // Judges files under what is trusted here, and keeps what they proved: what src/tallystick/client/verdicts.py does.
 
+import { NOTHING_ASKED } from "./asked.js";
 import { MirrorProblem } from "./mirror.js";
 import { partOf } from "./pdf.js";
-import { readBundle } from "./proof/bundle.js";
+import { readBundleInSteps } from "./proof/bundle.js";
 import { sameBytes } from "./proof/bytes.js";
 import { NotProven, Refused } from "./proof/errors.js";
 import { claimedLedger, judgeInSteps } from "./proof/judge.js";
 import { failureView, resultOf } from "./proof/views.js";
 import { inSteps } from "./steps.js";
-import { TrustError } from "./trust.js";
+import { TrustError, decoded } from "./trust.js";
 
 const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
 const NOT_KEPT = "it is not kept here: keep both files yourself";
 const ADVICE_WITHOUT_NEWER = "use another mirror; verified without it, the proof at hand counts as of its own status";
+const NO_DOCUMENT = { name: "kept", document: null, payload: null };
 const TIME_STAMP_BESIDE = {
   state: "not_verifiable",
   not_later_ms: null,
@@ -27,9 +29,11 @@ const TIME_STAMP_BESIDE = {
  * Returns {verdict, warning, proof, newer}: `newer` are the files of the mirror's proof, if that is what counts.
  */
 export async function verdictBy(file, asked, store, mirror) {
-  const first = await verdictOn(file, asked, store);
+  const { bundle, ...first } = await verdictOn(file, asked, store);
   let found = { ...first, proof: file.proof, newer: null };
-  if (mirror !== null && first.verdict.proven !== null) found = await byNewer(file, first, asked, store, mirror);
+  if (mirror !== null && first.verdict.proven !== null) {
+    found = await byNewer({ ...file, bundle }, first, asked, store, mirror);
+  }
   const { verdict } = found;
   const stamped = {
     ...verdict,
@@ -39,19 +43,18 @@ export async function verdictBy(file, asked, store, mirror) {
   return { ...found, verdict: file.isAttached ? partOf(stamped) : stamped };
 }
 
-/** By a newer proof of the same certificate, under the same trust: never by what a mirror merely says. */
+/** By a newer proof of the certificate of `file.bundle`, under the same trust: never by what a mirror merely says. */
 async function byNewer(file, first, asked, store, mirror) {
   const from = `the mirror ${mirror.name}`;
   let files;
   let again;
   try {
-    const before = readBundle(file.proof, file.members, file.payload);
-    files = await mirror.prover.renew(before);
-    const newer = readBundle(files.proof, files.members, files.payload);
-    if (!sameBytes(newer.extra.certificate.encoded, before.extra.certificate.encoded)) {
+    files = await mirror.prover.renew(file.bundle);
+    const newer = await inSteps(readBundleInSteps(files.proof, files.members, files.payload));
+    if (!sameBytes(newer.extra.certificate.encoded, file.bundle.extra.certificate.encoded)) {
       throw new NotProven("P13", "it is of another certificate");
     }
-    const payload = files.payload ?? (newer.payload === null ? (before.payload?.encoded ?? null) : null);
+    const payload = files.payload ?? (newer.payload === null ? (file.bundle.payload?.encoded ?? null) : null);
     again = await verdictOn({ ...file, ...files, payload }, asked, store);
   } catch (error) {
     if (error instanceof MirrorProblem) return withoutNewer(file, first, from, error.message.split("; ")[0]);
@@ -67,7 +70,7 @@ async function byNewer(file, first, asked, store, mirror) {
     return { ...first, warning, proof: file.proof, newer: null };
   }
   const newer = proven === null ? null : files;
-  return { ...again, verdict: { ...again.verdict, online: from }, proof: files.proof, newer };
+  return { verdict: { ...again.verdict, online: from }, warning: again.warning, proof: files.proof, newer };
 }
 
 function notProven(why) {
@@ -87,12 +90,40 @@ function isBefore(one, other) {
 }
 
 /**
- * The verdict by the proof at hand: `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with what could not be
- * kept, as a warning or "", and whether it shows another history.
+ * The verdict by the proof at hand: `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with the proof as it was
+ * read, what could not be kept, as a warning or "", and whether it shows another history.
  */
 export async function verdictOn(file, asked, store) {
+  const claimed = file.proof === null ? null : claimedLedger(file.proof);
+  for (;;) {
+    if (claimed !== null) await recall(claimed.ledgerId, asked.nowMs, store);
+    const found = await verdictUnder(claimed?.ledgerId ?? null, file, asked, store);
+    if (found !== null) return found;
+  }
+}
+
+/**
+ * Verify anew what is kept of a ledger where other pages can write: what its proof shows counts from then on.
+ * Elsewhere nothing is to be done.
+ */
+export async function recall(ledgerId, nowMs, store) {
   store.reload();
-  const entry = countingOf(file.proof, store);
+  for (let kept = store.untried(ledgerId); kept !== null; kept = store.untried(ledgerId)) {
+    await verdictUnder(ledgerId, { ...NO_DOCUMENT, ...decoded(kept) }, { nowMs, ...NOTHING_ASKED }, store);
+    store.wasTried(ledgerId, kept);
+  }
+}
+
+/** Whether a proof of the ledger, which was kept elsewhere, holds under its id; what it shows is kept then. */
+export async function isProven({ ledgerId, shownBy }, nowMs, store) {
+  const { verdict } = await verdictOn({ ...NO_DOCUMENT, ...shownBy }, { nowMs, ...NOTHING_ASKED }, store);
+  return verdict.proven?.ledger_id === ledgerId;
+}
+
+/** As `verdictOn`; `null`: another tab kept more meanwhile, or trusts the ledger no more, so that it is to be had anew. */
+async function verdictUnder(ledgerId, file, asked, store) {
+  store.reload();
+  const entry = ledgerId === null ? null : store.counting(ledgerId);
   const steps = judgeInSteps(file, {
     ...asked,
     ledgerId: entry?.ledgerId ?? null,
@@ -100,26 +131,21 @@ export async function verdictOn(file, asked, store) {
     trustedBy: entry ? "kept" : "policy",
     localName: entry?.name ?? null,
   });
-  const { verdict, anchor, conflict } = await inSteps(steps);
-  if (entry === null) return { verdict, warning: "", isConflict: conflict };
-  const shownBy = { proof: file.proof, members: file.members };
+  const { verdict, bundle, anchor, conflict } = await inSteps(steps);
+  const found = { verdict, bundle, warning: "", isConflict: conflict };
+  if (entry === null || (anchor === null && !conflict)) return found;
+  // A file of members beside a proof that has its own hand-over is no part of it.
+  const shownBy = { proof: file.proof, members: bundle.extra.handOver === null ? file.members : null };
   try {
     if (conflict) {
       const isKept = store.keepConflict(entry.ledgerId, shownBy, verdict.failure.reason, asked.nowMs);
       const advice = `${verdict.failure.advice}; ${isKept ? KEPT : NOT_KEPT}`;
-      return { verdict: { ...verdict, failure: { ...verdict.failure, advice } }, warning: "", isConflict: true };
+      return { ...found, verdict: { ...verdict, failure: { ...verdict.failure, advice } } };
     }
-    const isKept = anchor === null || store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy, entry.anchors);
-    if (!isKept) return verdictOn(file, asked, store); // another tab kept more, or trusts the ledger no more
+    return store.keep(entry.ledgerId, anchor, verdict.proven.ledger, shownBy, entry.anchors) ? found : null;
   } catch (error) {
     if (!(error instanceof TrustError)) throw error;
     const what = conflict ? "What shows the other history" : "What was verified";
-    return { verdict, warning: `${what} is not kept. ${error.message}`, isConflict: conflict };
+    return { ...found, warning: `${what} is not kept. ${error.message}` };
   }
-  return { verdict, warning: "", isConflict: conflict };
-}
-
-function countingOf(proof, store) {
-  const claimed = proof === null ? null : claimedLedger(proof);
-  return claimed === null ? null : store.counting(claimed.ledgerId);
 }

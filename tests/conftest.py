@@ -2,9 +2,15 @@
 
 import os
 import signal
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
@@ -25,30 +31,87 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _SLOWEST = (
     "test_governing",
-    "test_operate",
+    "test_c2sp_judges",
     "test_campaign",
+    "test_page",
     "test_explore",
+    "test_package",
+    "test_openapi",
+    "test_pdf_files",
     "test_cli",
-    "test_governing_doors",
     "test_crashes",
+    "test_replacing",
     "test_gossip_tree",
-    "test_clock_skew",
-    "test_guard_running",
-    "test_local_network",
+    "test_late_joiner",
+    "test_governing_doors",
+    "test_shown_text",
+    "test_mirror_files",
     "test_governed",
     "test_check",
+    "test_clock_skew",
     "test_verification",
-    "test_certify",
-    "test_package",
-    "test_late_joiner",
+    "test_local_network",
+    "test_guard_running",
+    "test_demo",
+    "test_partition",
+    "test_corpus_in_browser",
 )
 """Test files that take half a minute or so, the longest first: a worker that gets one last lets the others wait."""
+
+_IN_PARTS = ("test_campaign", "test_explore", "test_gossip_tree", "test_page")
+"""Those of which any worker may run each test function: they are long, and share little that takes long to make."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slowest files come first; within a file the order stays."""
     place = {name: number for number, name in enumerate(_SLOWEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
+    """A file to one worker, but for those that are run in parts, and those of `interop`, which build programs in Go."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        if file.stem in _IN_PARTS:
+            return nodeid.partition("[")[0]
+        return str(file.parent if file.parent.name == "interop" else file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+_OF_THE_CORE = tuple(Path(__file__).parent / name for name in ("unit", "scenarios"))
+"""Whose tests have to reach the core's branches: that others pass through one says little, and tracing slows them."""
+
+_TRACE = pytest.StashKey[Any]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With `--cov`, what is imported has been measured by now; the rest is so in the core's own tests alone."""
+    if session.config.pluginmanager.hasplugin("_cov"):
+        session.config.stash[_TRACE] = sys.gettrace(), threading.gettrace()
+        _trace_with(None, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    traced = item.config.stash.get(_TRACE, None) if item.path.parent in _OF_THE_CORE else None
+    if traced is None:
+        return (yield)
+    _trace_with(*traced)
+    try:
+        return (yield)
+    finally:
+        _trace_with(None, None)
+
+
+def _trace_with(trace: Any, of_threads: Any) -> None:
+    sys.settrace(trace)
+    threading.settrace(of_threads)
 
 
 os.environ.pop("XDG_DATA_HOME", None)  # a test's home has the usual folder in it

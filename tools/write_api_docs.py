@@ -36,6 +36,7 @@ COMMANDS: dict[str, type[Struct]] = {
     "trust list": proof_views.TrustedLedgers,
     "trust remove": proof_views.TrustRemoved,
     "prove": command_views.ProofsMade,
+    "renew": command_views.ProofsRenewed,
     "policy": command_views.PolicyMade,
     "audit": proof_views.Audited,
     "verify FILE.tlog-conflict": proof_views.ConflictVerdict,

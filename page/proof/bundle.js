@@ -2,7 +2,7 @@
 
 import { parseCheckpoint } from "./checkpoint.js";
 import { Refused } from "./errors.js";
-import { checkGenesisForm } from "./genesis.js";
+import { checkGenesisInSteps } from "./genesis.js";
 import { decodeAs } from "./msgpack.js";
 import { HAND_OVER, PAYLOAD, PROOF_EXTRA } from "./structs.js";
 import { MAX_PROOF_BYTES, parseProof } from "./tlog.js";
@@ -13,21 +13,22 @@ const MAX_MEMBERS_BYTES = 8 * 1024 * 1024;
 const MAX_PAYLOAD_BYTES = 64 * 1024 + 2048;
 
 /**
- * Read a proof, and the files beside it that hold what did not fit. Throws `Refused` (P1, P2).
+ * Read a proof, and the files beside it that hold what did not fit, in steps. Throws `Refused` (P1, P2).
  * @param {Uint8Array} proof @param {Uint8Array | null} members @param {Uint8Array | null} payload
  */
-export function readBundle(proof, members, payload) {
+export function* readBundleInSteps(proof, members, payload) {
   const parsed = parseProof(clipped(proof, MAX_PROOF_BYTES));
   const checkpoint = parseCheckpoint(parsed.checkpoint.text);
   if (parsed.extra === null) {
     throw new Refused("P2", "the proof has no line extra: other tools can verify it, by a policy");
   }
-  const read = asOwnPart(() => {
-    const extra = readExtra(parsed.extra);
-    const handOver = extra.handOver ?? beside(HAND_OVER, MAX_MEMBERS_BYTES, "hand-over of members", members);
-    const own = extra.certificate.payloadHash === null ? null : payload; // another file of that name is not its own
-    return { extra, handOver, payload: extra.payload ?? beside(PAYLOAD, MAX_PAYLOAD_BYTES, "payload", own) };
-  });
+  let read;
+  try {
+    read = yield* readOwnPart(parsed.extra, members, payload);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    throw new Refused("P2", error.message);
+  }
   const { version } = read.extra;
   if (version !== EXTRA_VERSION) {
     throw new Refused("P2", `extra of version ${version}, ${EXTRA_VERSION} is known; use a later tallystick`);
@@ -43,20 +44,12 @@ export function decodeExtra(data) {
   return decodeAs(PROOF_EXTRA, MAX_EXTRA_BYTES, "extra", data);
 }
 
-function readExtra(data) {
+function* readOwnPart(data, members, payload) {
   const extra = decodeExtra(data);
-  checkGenesisForm(extra.genesis); // consents have signatures: those are checked once the ledger is known to be trusted
-  return extra;
-}
-
-/** What is refused inside is refused by P2. */
-export function asOwnPart(read) {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    throw new Refused("P2", error.message);
-  }
+  yield* checkGenesisInSteps(extra.genesis);
+  const handOver = extra.handOver ?? beside(HAND_OVER, MAX_MEMBERS_BYTES, "hand-over of members", members);
+  const own = extra.certificate.payloadHash === null ? null : payload; // another file of that name is not its own
+  return { extra, handOver, payload: extra.payload ?? beside(PAYLOAD, MAX_PAYLOAD_BYTES, "payload", own) };
 }
 
 function beside(type, mostBytes, name, data) {

@@ -8,7 +8,7 @@ import { COSIGNATURE_TYPE, LOG_TYPE, ML_DSA_TYPE, NoteKey, cosignedBytes, decode
 
 const DECIMAL = /^(?:0|[1-9][0-9]{0,15})$/;
 const TIME_BYTES = 8;
-const COSIGNATURE_BYTES = TIME_BYTES + 64;
+const SIGNATURE_BYTES = new Map([[COSIGNATURE_TYPE, 64], [ML_DSA_TYPE, 2_420]]);
 const MAX_TIME_S = 2n ** 63n - 1n;
 
 /** The checkpoint in a note's text; lines that extend it are let pass. Throws `Refused` (P1). @param {string} text */
@@ -29,10 +29,14 @@ export function parseNumber(text, what) {
   return Number(text);
 }
 
-/** When this key signed the checkpoint, as it says (s; a log: 0). Throws `Refused` (P1, P7) where it did not. */
+/**
+ * When this key signed the checkpoint, as it says (s; a log: 0). Throws `Refused` (P1, P7) where it did not. Signatures
+ * by ML-DSA-44 are not verified here, and only have to be formed well.
+ */
 export function signedAt(key, note) {
   return note.signedBy(key).map((data) => {
-    const [timeS, signature] = key.type === LOG_TYPE ? [0n, data] : splitCosignature(data);
+    const [timeS, signature] = key.type === LOG_TYPE ? [0n, data] : splitCosignature(data, key.type);
+    if (key.type === ML_DSA_TYPE) return timeS;
     const signed = key.type === LOG_TYPE ? note.textBytes : cosignedBytes(timeS, note);
     if (!isSigned(signed, signature, key.publicKey)) {
       throw new Refused("P7", `a signature in the name of ${key.name} is not by its key`);
@@ -41,9 +45,10 @@ export function signedAt(key, note) {
   });
 }
 
-function splitCosignature(data) {
-  if (data.length !== COSIGNATURE_BYTES) {
-    throw new Refused("P1", `a cosignature of ${data.length} bytes, ${COSIGNATURE_BYTES} expected`);
+function splitCosignature(data, type) {
+  const expected = TIME_BYTES + SIGNATURE_BYTES.get(type);
+  if (data.length !== expected) {
+    throw new Refused("P1", `a cosignature of ${data.length} bytes, ${expected} expected`);
   }
   const timeS = uint64At(data, 0);
   if (timeS > MAX_TIME_S) throw new Refused("P1", `a cosignature of the time ${timeS}, ${MAX_TIME_S} allowed`);
@@ -67,13 +72,14 @@ export function checkCosigned(note, origin, members) {
 }
 
 /**
- * Which of these members have lines of their ML-DSA-44 keys under the note: none of them is verified here.
+ * Which of these members have lines of their ML-DSA-44 keys under the note: none of them is verified here. Throws
+ * `Refused` (P1) where one is not formed well.
  * @param {Map<string, Uint8Array>} keys by member, whose keys are in hexadecimal digits @returns {Uint8Array[]}
  */
 export function uncheckedMlDsa(note, origin, keys) {
   const members = [...keys].map(([member, key]) => [fromHex(member), key]);
   const keyOf = ([member, key]) => new NoteKey(cosignerName(origin, member), ML_DSA_TYPE, key);
-  return members.filter((one) => note.signedBy(keyOf(one)).length > 0).map(([member]) => member);
+  return members.filter((one) => signedAt(keyOf(one), note).length > 0).map(([member]) => member);
 }
 
 function cosignerName(origin, member) {

@@ -38,6 +38,7 @@ export const RULE_TITLES = {
   P11: "issuer is the one asked for",
   P12: "certificate is valid",
   P13: "status is fresh enough",
+  P15: "ML-DSA signatures are by registered keys",
   T1: "trie proof leads to the root",
   T2: "audit path has the form of its place in the tree",
 };

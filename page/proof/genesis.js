@@ -34,14 +34,8 @@ export function genesisVoters(genesis) {
   return staked.sort(([one], [other]) => compareBytes(one, other));
 }
 
-/** Throw `Refused` (E4, K1, G1 to G5, D2) unless the genesis is legal. */
-export function checkGenesis(genesis) {
-  checkGenesisForm(genesis);
-  for (const check of consentChecks(genesis)) check();
-}
-
-/** The same but for the consents to a continuation: those are signatures, which take long. */
-export function checkGenesisForm(genesis) {
+/** Throw `Refused` (E4, K1, G1 to G5, D2) unless the genesis is legal; in steps, as each key and consent takes long. */
+export function* checkGenesisInSteps(genesis) {
   const { allotments, founders, params } = genesis;
   if (genesis.version !== GENESIS_VERSION) {
     throw new Refused("E4", `genesis of version ${genesis.version}, ${GENESIS_VERSION} is known`);
@@ -50,7 +44,10 @@ export function checkGenesisForm(genesis) {
     throw new Refused("G1", "members must be distinct and in ascending order of their keys");
   }
   checkFounders(genesis);
-  for (const key of [...allotments.map((one) => one.member), ...founders.map((one) => one.key)]) checkPublicKey(key);
+  for (const key of [...allotments.map((one) => one.member), ...founders.map((one) => one.key)]) {
+    checkPublicKey(key);
+    yield;
+  }
   const free = allotments.reduce((sum, one) => sum + BigInt(one.free), 0n);
   const staked = [...allotments.map((one) => one.staked), ...founders.map((one) => one.stake)];
   const totalStaked = staked.reduce((sum, stake) => sum + BigInt(stake), 0n);
@@ -60,7 +57,7 @@ export function checkGenesisForm(genesis) {
     throw new Refused("G2", "nobody has stake, so nobody could ever forge");
   }
   checkUnbonding(params);
-  if (genesis.continues !== null) checkContinuation(genesis);
+  if (genesis.continues !== null) yield* checkContinuation(genesis);
 }
 
 function checkFounders({ allotments, founders, params }) {
@@ -107,7 +104,7 @@ function checkUnbonding(params) {
 }
 
 /** At least one voter of the old ledger signed this very genesis, which begins after the block that it goes on from. */
-function checkContinuation(genesis) {
+function* checkContinuation(genesis) {
   const { voters, consents, timestampMs } = genesis.continues;
   const [keys, signers] = [voters.map((one) => one.key), consents.map(([key]) => key)];
   for (const [ordered, who] of [[keys, "voters of the old ledger"], [signers, "those who sign the continuation"]]) {
@@ -115,7 +112,10 @@ function checkContinuation(genesis) {
       throw new Refused("G5", `${who} must be distinct and in ascending order of their keys`);
     }
   }
-  keys.forEach(checkPublicKey);
+  for (const key of keys) {
+    checkPublicKey(key);
+    yield;
+  }
   const total = voters.reduce((sum, one) => sum + BigInt(one.stake), 0n);
   if (total > MAX_TOKENS) {
     throw new Refused("G5", `${total} tokens at stake on the old ledger, ${MAX_TOKENS} allowed`);
@@ -124,21 +124,15 @@ function checkContinuation(genesis) {
     throw new Refused("G5", "the ledger begins before the block that it goes on from");
   }
   if (signers.length === 0) throw new Refused("G5", "nobody of the old ledger signed the continuation");
-}
-
-/** The checks of the consents to a continuation, one by one; each throws `Refused` (G5). @returns {(() => void)[]} */
-export function consentChecks(genesis) {
-  if (genesis.continues === null) return [];
-  const { voters, consents, ledgerId } = genesis.continues;
-  const keys = voters.map((one) => one.key);
-  const message = domainBytes("continuation", ledgerId, withoutConsents(genesis));
-  return consents.map(([key, signature]) => () => {
+  const message = domainBytes("continuation", genesis.continues.ledgerId, withoutConsents(genesis));
+  for (const [key, signature] of consents) {
     const short = toHex(key).slice(0, 16);
     if (!keys.some((one) => sameBytes(one, key))) throw new Refused("G5", `${short}… had no stake on the old ledger`);
     if (!isSigned(message, signature, key)) {
       throw new Refused("G5", `the consent of ${short}… is not to this genesis, or not its own`);
     }
-  });
+    yield;
+  }
 }
 
 /** The genesis's encoding with no consents: they are the last field of its last field. */

@@ -4,15 +4,16 @@
  */
 
 import { fromHex, sameBytes, toHex } from "./bytes.js";
-import { decodeExtra, readBundle } from "./bundle.js";
+import { decodeExtra, readBundleInSteps } from "./bundle.js";
 import { certificateId } from "./certificate.js";
 import { Conflict, NotProven, Refused } from "./errors.js";
 import { ledgerIdOf } from "./genesis.js";
 import { DocumentHasher } from "./hash.js";
 import { decodeAs, encodeValue } from "./msgpack.js";
+import { finished } from "./steps.js";
 import { ANCHOR } from "./structs.js";
-import { parsePolicy, parseProof } from "./tlog.js";
-import { finished, verifyInSteps } from "./verify.js";
+import { Policy, parsePolicy, parseProof } from "./tlog.js";
+import { verifyInSteps } from "./verify.js";
 import { claimsView, failureView, provenView, resultOf } from "./views.js";
 
 const MAX_ANCHOR_BYTES = 1024 * 1024;
@@ -29,13 +30,15 @@ const UNUSABLE_POLICY = { exit_code: 6, result: "unusable_policy" };
  *   proof: Uint8Array | null, members: Uint8Array | null, payload: Uint8Array | null, proofName?: string}} file
  *   `document`: its bytes, or what a `DocumentHasher` found; `null`: no document is compared. `members` and `payload`
  *   are the files beside the proof, if there are any. `proofName`: the proof's own; else it follows from `name`
- * @param {{nowMs: number, ledgerId: string | null, anchors: object[], policy: Uint8Array | null,
+ * @param {{nowMs: number, ledgerId: string | null, anchors: object[], policy: Uint8Array | Policy | null,
  *   issuer: string | null, atMs: number | null, freshMs: number | null, trustedBy: string,
  *   localName: string | null}} question `ledgerId`: 64 hexadecimal digits, which the user named or keeps; `anchors`:
- *   what earlier answers gave to keep, of this ledger; `trustedBy`: why the ledger counts, as `Proven.trusted_by`
- * @returns {{verdict: any, anchor: object | null, conflict: boolean}} `verdict` has the fields of `FileVerdict`
- *   (`api/proof_views.py`), numbers beyond 2^53 as bigint; of an unusable policy its `result` is `unusable_policy`, and
- *   the failure has no advice. `anchor`: what to keep, fit for JSON; `null`: nothing that is newer. `conflict`: the
+ *   what earlier answers gave to keep, of this ledger; `policy`: its bytes, or what `parsePolicy` read, once for many
+ *   files; `trustedBy`: why the ledger counts, as `Proven.trusted_by`
+ * @returns {{verdict: any, bundle: any, anchor: object | null, conflict: boolean}} `verdict` has the fields of
+ *   `FileVerdict` (`api/proof_views.py`), numbers beyond 2^53 as bigint; of an unusable policy its `result` is `unusable_policy`, and
+ *   the failure has no advice. `bundle`: the proof as it was read, of which nothing counts but what the verdict says;
+ *   `null`: it cannot be read. `anchor`: what to keep, fit for JSON; `null`: nothing that is newer. `conflict`: the
  *   proof shows another history than what was verified before, and both are to be shown to the ledger's members
  */
 export function judge(file, question) {
@@ -60,8 +63,8 @@ export function* judgeInSteps(file, question) {
     failure: null,
     ...more,
   });
-  const answer = (verdict, anchor = null, conflict = false) => ({ verdict, anchor, conflict });
   let bundle = null;
+  const answer = (verdict, anchor = null, conflict = false) => ({ verdict, bundle, anchor, conflict });
   let demand;
   try {
     demand = demandOf(question, document);
@@ -70,7 +73,7 @@ export function* judgeInSteps(file, question) {
     return answer(told(UNUSABLE_POLICY, { failure: { ...failureView(error, null), advice: null } }));
   }
   try {
-    bundle = readBundle(proofAtHand(file), file.members, file.payload);
+    bundle = yield* readBundleInSteps(proofAtHand(file), file.members, file.payload);
     const issuer = issuerAsked(question.issuer, bundle);
     const verdict = yield* verifyInSteps(bundle, { ...demand, issuer });
     const more = { claims: claimsView(bundle), proven: provenView(verdict, question) };
@@ -171,7 +174,8 @@ function demandOf(question, document) {
   if ((question.ledgerId !== null && ledgerId?.length !== 32) || !anchors.every(isOfLedger)) {
     throw new TypeError("a ledger's id has 64 hexadecimal digits, and its anchors are its own: see isAnchor");
   }
-  const policy = question.policy === null ? null : parsePolicy(question.policy);
+  const { policy: asked } = question;
+  const policy = asked === null || asked instanceof Policy ? asked : parsePolicy(asked);
   const { nowMs, atMs, freshMs } = question;
   return { nowMs, ledgerId, anchors, policy, document, atMs, freshMs };
 }

@@ -3,7 +3,7 @@
 import { readUtf8, toHex } from "./bytes.js";
 import { parseCheckpoint, parseNumber, signedAt } from "./checkpoint.js";
 import { Refused } from "./errors.js";
-import { COSIGNATURE_TYPE, LOG_TYPE, decodeBase64, decodeDigest, parseKey, parseNote } from "./note.js";
+import { COSIGNATURE_TYPE, LOG_TYPE, ML_DSA_TYPE, decodeBase64, decodeDigest, parseKey, parseNote } from "./note.js";
 
 /** Most bytes of a proof file. */
 export const MAX_PROOF_BYTES = 256 * 1024;
@@ -134,11 +134,11 @@ function addPolicyKey(policy, kind, name, text) {
   const named = Uint8Array.from(gap < 0 ? text : text.slice(0, gap), (character) => character.charCodeAt(0));
   const key = parseKey(readUtf8(named), gap < 0 ? "" : text.slice(gap + 1));
   usePolicyName(policy, kind, toHex(key.publicKey));
-  const isVerified = key.type === (kind === "log" ? LOG_TYPE : COSIGNATURE_TYPE);
-  if (isVerified) policy.keys.push(key);
+  const isKnown = kind === "log" ? key.type === LOG_TYPE : key.type === COSIGNATURE_TYPE || key.type === ML_DSA_TYPE;
+  if (isKnown) policy.keys.push(key);
   if (kind === "witness") {
     if (key.type === LOG_TYPE) throw new Refused("P1", "a witness signs by a type for cosignatures, not 0x01");
-    policy.names.set(name, isVerified ? toHex(key.publicKey) : "");
+    policy.names.set(name, key.type === COSIGNATURE_TYPE ? toHex(key.publicKey) : "");
   }
 }
 

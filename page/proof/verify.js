@@ -1,15 +1,15 @@
 /**
- * Verifies a proof offline: `verifyBundle` is the list of checks, in the order and by the numbers of docs/proofs.md;
+ * Verifies a proof offline: `verifyInSteps` is the list of checks, in the order and by the numbers of docs/proofs.md;
  * `proof/verify.py`.
  */
 
 import { sameBytes, toHex } from "./bytes.js";
-import { asOwnPart } from "./bundle.js";
 import { certificateId, checkDocument, checkSigned, fileStatementIn, isStatement } from "./certificate.js";
-import { checkCosigned, timesTold, uncheckedMlDsa } from "./checkpoint.js";
-import { Conflict, NotProven, expectSame, inStep } from "./errors.js";
-import { consentChecks, ledgerIdOf, originOf } from "./genesis.js";
-import { Members, blockHash, rootsHash } from "./members.js";
+import { timesTold, uncheckedMlDsa } from "./checkpoint.js";
+import { NotProven, expectSame, inStep } from "./errors.js";
+import { ledgerIdOf } from "./genesis.js";
+import { provenHeadInSteps } from "./head.js";
+import { blockHash, rootsHash } from "./members.js";
 import { EMPTY_ROOT, leafHash, rootFromPath } from "./merkle.js";
 import { isDomain } from "./structs.js";
 import { provenKey, provenOrganisation, provenStatus, provenVoters, validityAt } from "./validity.js";
@@ -17,53 +17,21 @@ import { provenKey, provenOrganisation, provenStatus, provenVoters, validityAt }
 const NO_PROOF_OF_ORGANISATION = { leafKey: null, leafValue: null, path: [] };
 
 /**
- * What the proof proves to this verifier. Throws `NotProven` with the number of the first check that fails.
+ * What the proof proves to this verifier, in steps. Throws `NotProven` with the number of the first check that fails.
  *
  * Nothing in `extra` counts before it is bound to the final header, or to the leaf in that header's log.
  *
- * @param {any} bundle of `readBundle`
+ * @param {any} bundle of `readBundleInSteps`
  * @param {{nowMs: number, ledgerId: Uint8Array | null, anchors: any[], policy: any, document: any,
  *   issuer: string | null, atMs: number | null, freshMs: number | null}} demand whom the verifier trusts, and what it
  *   asks for; without ledger and policy it trusts nobody
  */
-export function verifyBundle(bundle, demand) {
-  return finished(verifyInSteps(bundle, demand));
-}
-
-/** What steps come to, taken without a pause. @template T @param {Generator<void, T>} steps @returns {T} */
-export function finished(steps) {
-  let step = steps.next();
-  while (!step.done) step = steps.next();
-  return step.value;
-}
-
-/** The same in steps, between which whoever verifies can do other things. */
 export function* verifyInSteps(bundle, demand) {
   const { proof, checkpoint, extra } = bundle;
   const { genesis, header, certificate, ofMembers } = extra;
-  // P3: the ledger is one that the verifier trusts, or the verifier's policy says whom to trust.
-  checkLedgerTrusted(genesis, demand);
-  for (const check of consentChecks(genesis)) {
-    asOwnPart(check); // P2, after P3: of a ledger that is not trusted no signature is worth the time
-    yield;
-  }
-  // P4: the members are followed, from the genesis or from what was verified before, to the header's epoch.
-  const members = new Members(genesis, bundle.handOver, demand.anchors);
-  for (const one of bundle.handOver.steps) {
-    members.follow(one);
-    yield;
-  }
-  // P5: more than 2/3 of their stake, and of that of the voters whom the header's state root names, made it final.
-  const voters = checkFinal(bundle, members, demand);
-  yield;
-  // P6: the checkpoint is the head of the log that the same state root names.
-  expectSame("P6", "origin of the checkpoint", originOf(genesis), checkpoint.origin);
-  expectSame("P6", "size of the checkpoint", extra.log.logSize, checkpoint.size);
-  expectSame("P6", "root of the checkpoint", extra.log.logRoot, checkpoint.root);
-  expectSame("P6", "lines of the checkpoint", 3, proof.checkpoint.text.split("\n").length - 1);
-  // P7: more than 2/3 of the stake countersigned it, one member as the log; no signature of a member is bad.
-  const cosigners = checkCosigners(bundle, voters, demand.policy);
-  yield;
+  // P3 to P7: the ledger is trusted, its members are followed, and countersigned the checkpoint of a final header.
+  const head = { ...extra, handOver: bundle.handOver, note: proof.checkpoint };
+  const { voters, cosigners, changes } = yield* provenHeadInSteps(head, demand);
   // P8: the certificate is the leaf at its index in that log.
   const leaf = leafHash(certificate.encoded);
   const root = inStep("P8", "path of the certificate", () =>
@@ -82,7 +50,8 @@ export function* verifyInSteps(bundle, demand) {
     provenVoters(extra.cosigners, voters.members.map(([key]) => key), ofMembers.directory),
   );
   const held = new Map([...genesis.founders.map((one) => [toHex(one.key), one.organisation]), ...holders]);
-  // P15: signatures by the ML-DSA keys of voters, which the directory names, are not verified here, and told as that.
+  // P15: signatures by the ML-DSA keys of voters, which the directory names, are formed well; told as not verified.
+  const unchecked = inStep("P15", "checkpoint", () => uncheckedMlDsa(proof.checkpoint, checkpoint.origin, mlDsa));
   const { finalS, statusS } = timesTold(cosigners, voters.total);
   const laterS = demand.anchors.filter((one) => one.index > header.index).map((one) => secondsOf(one.timestampMs));
   const verdict = {
@@ -99,11 +68,11 @@ export function* verifyInSteps(bundle, demand) {
     organisation,
     validity: statedValidity(extra, block, proof.logIndex, keyEntry, demand.atMs ?? header.timestampMs),
     cosigners: cosigners.map((one) => ({ ...one, organisation: held.get(toHex(one.key)) ?? null })),
-    uncheckedMlDsa: uncheckedMlDsa(proof.checkpoint, checkpoint.origin, mlDsa),
+    uncheckedMlDsa: unchecked,
     totalStake: voters.total,
     finalS,
     statusS: laterS.reduce((least, one) => (one < least ? one : least), statusS),
-    changes: members.changes,
+    changes,
     isOlder: laterS.length > 0,
     anchor: {
       ledgerId: ledgerIdOf(genesis),
@@ -123,63 +92,6 @@ export function* verifyInSteps(bundle, demand) {
     throw error;
   }
   return verdict;
-}
-
-function checkLedgerTrusted(genesis, demand) {
-  if (demand.ledgerId === null && demand.policy === null) {
-    throw new NotProven("P3", "no ledger is trusted here; name the one that you trust: tallystick trust add");
-  }
-  if (demand.ledgerId !== null) expectSame("P3", "ledger", demand.ledgerId, ledgerIdOf(genesis));
-  else if (demand.policy.holds(new Set())) {
-    throw new NotProven("P3", "the policy asks for no witness: whom to trust for the status, it does not say");
-  }
-}
-
-/** The voters of the header's epoch, who made it final. */
-function checkFinal(bundle, members, demand) {
-  const { extra, handOver } = bundle;
-  let last = extra.header;
-  for (const one of extra.following) {
-    if (one.epoch !== last.epoch || one.index !== last.index + 1 || !sameBytes(one.parentHash, blockHash(last))) {
-      throw new NotProven("P5", `block ${one.index} does not follow block ${last.index} within its epoch`);
-    }
-    last = one;
-  }
-  const { header, votes, log, ofMembers } = extra;
-  const voters = members.finalVoters({ header, last, votes, log, ofMembers }, handOver.voters, "P5");
-  if (demand.ledgerId !== null) members.checkTrusted();
-  else if (!demand.policy.holds(new Set(votes.signatures.map(([place]) => toHex(voters.members[place][0]))))) {
-    throw new NotProven("P5", "those who voted do not satisfy the policy");
-  }
-  checkOrder(header, demand.anchors);
-  return voters;
-}
-
-/** On one chain index, time and epoch rise together, so a header that does not fit in is of another history. */
-function checkOrder(header, anchors) {
-  const hash = blockHash(header);
-  for (const one of anchors) {
-    const later = header.index > one.index ? 1 : -1;
-    const rises = later * (header.timestampMs - one.timestampMs) > 0 && later * (header.epoch - one.epoch) >= 0;
-    if (!(header.index === one.index ? sameBytes(hash, one.blockHash) : rises)) {
-      throw new Conflict("P4", `a history with block ${one.index}, verified before`, one.blockHash, hash);
-    }
-  }
-}
-
-/** Who countersigned: [{key, timeS, stake}], keys ascending. */
-function checkCosigners(bundle, voters, policy) {
-  const note = bundle.proof.checkpoint;
-  const times = inStep("P7", "checkpoint", () => {
-    const found = checkCosigned(note, bundle.checkpoint.origin, voters.members.map(([key]) => key));
-    if (policy !== null) policy.check(note);
-    return found;
-  });
-  const stake = voters.stakeOf(times.map(([key]) => key));
-  if (!voters.isQuorum(stake)) {
-    throw new NotProven("P7", "stake that countersigned", `more than 2/3 of ${voters.total}`, stake);
-  }
-  return times.map(([key, timeS]) => ({ key, timeS, stake: voters.stakeOf([key]) }));
 }
 
 /** The header of the block with which the certificate entered the log. */

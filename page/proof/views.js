@@ -105,7 +105,7 @@ function statedView(certificate, payload) {
   };
 }
 
-/** What a proof proves. @param {any} verdict of `verifyBundle` @param {any} question of `judge` */
+/** What a proof proves. @param {any} verdict of `verifyInSteps` @param {any} question of `judge` */
 export function provenView(verdict, question) {
   const { certificate, genesis, header, organisation, validity, keyEntry } = verdict;
   const asOfMs = header.timestampMs;

@@ -220,6 +220,7 @@ def test_a_node_tells_in_plain_words_why_it_cannot_listen_or_read_its_settings(t
         for address, why in (
             ("192.0.2.1:7117", "it is no address of this machine"),
             (f"127.0.0.1:{port}", "another program listens there"),
+            ("nobody.invalid:7117", "no machine of the name nobody.invalid is known here"),
         ):
             done = subprocess.run(
                 [*run, "--listen", address], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

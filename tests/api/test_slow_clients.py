@@ -5,6 +5,7 @@ import resource
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,9 +65,9 @@ class Door:
         self.go_on = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def send(self, data: bytes, **tls: Any) -> asyncio.StreamReader:
+    async def send(self, data: bytes, **how: Any) -> asyncio.StreamReader:
         """By a connection of its own."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **tls)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **how)
         self._writers.append(writer)
         writer.write(data)
         return reader
@@ -155,6 +156,21 @@ def test_one_that_keeps_a_full_door_waiting_makes_room(kind: str, caplog: pytest
             for _ in range(2 * MOST):
                 assert await door.ask()
                 assert len(door.server._listening._open) <= MOST + 1
+
+    run(story())
+    assert "connections cut" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of their own only")
+def test_an_address_that_opens_many_loses_its_own_and_nobody_elses(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with opened() as door:
+            other = await door.send(ASK[:-2], local_addr=("127.0.0.2", 0))
+            for _ in range(3 * MOST):
+                assert await door.ask()
+            assert not other.at_eof(), "it has kept the door waiting the longest"
+            door._writers[0].write(b"\r\n")
+            assert await other.readuntil(b"short")
 
     run(story())
     assert "connections cut" in caplog.text
@@ -276,6 +292,17 @@ def test_a_door_whose_tls_files_cannot_be_used_is_not_opened(
     with listen_remotely("127.0.0.1", 0) as listening, pytest.raises(Problem, match=reason) as told:
         Server(Starlette(), listening, MOST, tls)
     assert f"--tls-cert {tls.certificate} and --tls-key {tls.key} cannot be used" in str(told.value)
+
+
+def test_why_a_door_cannot_be_opened_is_said_in_plain_words() -> None:
+    with listen_remotely("127.0.0.1", 0) as taken:
+        for host, port, why in (
+            ("127.0.0.1", taken.getsockname()[1], "another program listens there"),
+            ("192.0.2.1", 0, "it is no address of this machine"),
+            ("nobody.invalid", 0, "no machine of this name is known"),
+        ):
+            with pytest.raises(Problem, match=f"^the API cannot listen at {host}:{port}: {why}; name another --api$"):
+                listen_remotely(host, port)
 
 
 def test_a_door_that_cannot_listen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

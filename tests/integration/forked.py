@@ -1,11 +1,13 @@
 """Processes of the command that are forked from one that has loaded all of it.
 
 Python and the imports cost such a process more processor time than most of what tests start it for, hundreds of times
-in a run. After its imports it is the process that a user has. Tests of the start itself start Python.
+in a run. From its imports until its exit it is the process that a user has. Tests of the start itself start Python.
 """
 
 import array
+import atexit
 import ctypes
+import gc
 import json
 import os
 import pkgutil
@@ -93,6 +95,8 @@ def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
 
 def serve(channel: int) -> None:
     """Fork a process for each order, and tell how it ended; in the forked process, be the command."""
+    ended = list[int]()
+    atexit.register(_leave, ended)  # before what is imported registers its own: this is called last
     import tallystick  # noqa: PLC0415
 
     for one in pkgutil.walk_packages(tallystick.__path__, "tallystick."):
@@ -100,12 +104,29 @@ def serve(channel: int) -> None:
             import_module(one.name)
     for name in _LOADED_LATE:
         import_module(name)
+    gc.freeze()  # or each process copies all of it when it first looks for what nobody refers to
     order = _forked(socket.socket(fileno=channel))
     if order is not None:
         sys.argv = ["tallystick", *order]
         from tallystick.__main__ import main  # noqa: PLC0415
 
-        main()
+        try:
+            main()
+        except SystemExit as end:
+            if isinstance(end.code, int):
+                ended.append(end.code)
+            raise
+        ended.append(0)
+
+
+def _leave(ended: list[int]) -> None:
+    """End here: to take apart all that was loaded costs more than most commands, and nobody would see it."""
+    if ended:
+        try:
+            sys.stdout.flush(), sys.stderr.flush()
+        except (OSError, ValueError):
+            return  # Python has a word and a code for that
+        os._exit(ended[0])
 
 
 def _forked(orders: socket.socket) -> list[str] | None:

@@ -129,9 +129,9 @@ def test_a_pdf_that_cannot_be_read_is_told_and_other_files_are_not(
 
 def test_the_proof_of_before_is_kept_with_its_time_stamp_when_a_pdf_gets_another(attached: Attached, url: str) -> None:
     cli("anchor", DIPLOMA, "--tsa", url, cwd=attached.folder)
-    assert attached.renewed().state == "renewed"
+    told, kept = attached.renewed(), f"{DIPLOMA}.2026-03-01{PROOF}"
+    assert (told.state, told.kept) == ("renewed", str(attached.folder / kept))
     shown = attached.verify(DIPLOMA, *attached.before)
-    kept = f"{DIPLOMA}.2026-03-01{PROOF}"
     assert f"proof {kept}, an earlier one than the one attached to the PDF" in shown
     assert found_in(attached.folder) == {DIPLOMA, *(f"{name}{PROOF}" for name in ("a.pdf", "b.pdf", "c.pdf"))}
 

@@ -115,6 +115,22 @@ def test_a_fork_that_is_smaller_is_convicted_by_the_next_larger_log(auditor, log
     assert conflict.signers([log.key]) == {log.wallet.public_key}
 
 
+@pytest.mark.parametrize("size", [1, 256, 650])
+def test_a_smaller_fork_beside_the_tiles_of_what_was_seen_is_convicted_at_once(auditor, log, size):
+    """A log that was rolled back, and signed anew, by who left the tiles of the larger one."""
+    mirror = auditor.write(log)
+    auditor.audit(mirror)
+    (mirror / "checkpoint").write_text(log.fork(size - 1).grow(size, "other").note().encoded)
+    auditor.audit(mirror, expect=ExitCode.OTHER_HISTORY)
+    (path,) = auditor.evidence
+    conflict = parse_conflict(path.read_bytes())
+    conflict.check()
+    assert [one.size for one in conflict.checkpoints] == [size, SEVERAL_TILES]
+    (mirror / "checkpoint").write_text(log.note(size).encoded)
+    auditor.audit(mirror, expect=ExitCode.OLDER)
+    assert auditor.evidence == [path]
+
+
 def test_honest_old_copies_are_forgotten_when_a_larger_log_holds_them(auditor, log):
     honest = auditor.write(log)
     auditor.audit(honest)

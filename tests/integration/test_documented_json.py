@@ -33,6 +33,7 @@ def test_each_command_prints_the_struct_that_is_documented(mirrored: Mirrored, t
     (folder / "other.pdf").write_text("other")
     ran = {
         "prove": ("report.pdf", "other.pdf", "--from", str(mirrored.mirror)),
+        "renew": (".", "--from", str(mirrored.mirror)),
         "policy": ("--chain", str(tmp_path / "chain.db")),
         "trust list": (),
         "trust show": ("ours",),

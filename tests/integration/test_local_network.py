@@ -189,6 +189,17 @@ def test_up_says_what_to_try_and_ends_with_all_its_nodes(number: int, args: list
         assert folder == Path("net") if args == ["net"] else not folder.exists()
 
 
+def test_the_nodes_end_in_order_when_up_is_killed() -> None:
+    with short_folder() as path:
+        found_here("class", path / "net", 2, "", params=PARAMS, port=drawn_port(2), called=UNIVERSITIES[:2])
+        nodes = [integration.NodeProcess(path / "net" / f"node-{number}") for number in (1, 2)]
+        with up(path, "net") as process:
+            assert process.stdout is not None
+            _folder_in(process.stdout.readline(), "2 nodes run in ")
+            process.kill()
+        wait_for(lambda: all("stopped" in one.log for one in nodes), "both have ended in order")
+
+
 @pytest.mark.parametrize(("members", "others"), [(1, []), (2, [2]), (3, [2, 3]), (4, [2, 3]), (5, [2, 3, 4])])
 def test_up_advises_a_motion_without_harm_and_with_as_many_words_as_it_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], members: int, others: list[int]

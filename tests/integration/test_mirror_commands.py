@@ -1,5 +1,6 @@
 """`prove --from`, `renew --from` and `verify --online` with a mirror: no node anywhere, nothing believed."""
 
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,19 @@ from msgspec.structs import replace
 from tests import pdfs
 from tests.client.test_mirror import from_folder, reply, served
 from tests.governed import directory_genesis
-from tests.integration.command_line import cli, in_json
+from tests.integration.command_line import USUAL, cli, in_json
 from tests.integration.network import running_network
 from tests.integration.test_verify import Given, Handed
 from tests.mirrors import mirror_files, write_mirror
 from tests.proving import ProvenLedger
+from tests.time_authority import founded
 
 from tallystick.client.blocking import Client
 from tallystick.client.pdf_files import attach
 from tallystick.client.proof_files import PROOF, read_proof
 from tallystick.client.proof_writing import attached_form, bundle_attached
 from tallystick.host.addresses import drawn_port
+from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.changes import Effect
 from tallystick.storage.mirror import state_codec, state_path
 
@@ -83,6 +86,15 @@ def test_a_proof_is_renewed_and_keeps_its_content(mirrored: Mirrored) -> None:
     assert "validity     valid; as of 20" in said
 
 
+def test_the_proof_that_is_kept_with_its_time_stamp_is_named(mirrored: Mirrored) -> None:
+    note = read_proof(mirrored.proof).note
+    (mirrored.folder / "report.pdf.tsr").write_bytes(founded().token().response(note))
+    (made,) = mirrored.prove("report.pdf")["proofs"]
+    assert made["kept"].startswith("report.pdf.2026-")
+    assert read_proof(mirrored.folder / made["kept"]).note == note
+    assert mirrored.prove("report.pdf")["proofs"][0]["kept"] is None
+
+
 def test_of_an_id_alone_the_proof_is_without_content_and_it_is_said(mirrored: Mirrored) -> None:
     to = ("--to", f"other{PROOF}")
     (made,) = mirrored.prove(mirrored.id[:12], *to)["proofs"]
@@ -143,6 +155,24 @@ def test_a_mirror_of_another_ledger_proves_nothing_here(mirrored: Mirrored, tmp_
     assert "is of the ledger" in one["failure"]["reason"]
 
 
+def test_a_mirror_of_another_history_than_the_own_nodes_proves_nothing(mirrored: Mirrored, tmp_path: Path) -> None:
+    """The trust folder knows nothing of the ledger; the chain of the user's own node does, as for `verify`."""
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    fork = Mirrored(elsewhere)
+    fork.go_on(fork.ledger.scribe.statement("ben"))
+    mirrored.said("trust", "remove", "ours", "--yes")
+    node = DataFolder(mirrored.folder / USUAL)
+    node.make()
+    mirrored.ledger.store.close()
+    shutil.copy(tmp_path / "chain.db", node.ledger_path)
+    node.write_settings(Settings("127.0.0.1:7117", "127.0.0.1:7117"))
+    before = mirrored.proof.read_bytes()
+    for command in (("prove", "report.pdf"), ("renew", ".")):
+        told = mirrored.said(*command, "--from", str(fork.mirror), expect=7)
+        assert "what was made is of another history than was verified here before" in told
+    assert mirrored.proof.read_bytes() == before
+
+
 # ---- verify --online ------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +184,29 @@ def test_a_newer_proof_from_a_folder_or_a_web_server_counts(mirrored: Mirrored) 
             assert (one["online"], one["exit_code"]) == (where, 0)
             assert one["proven"]["status_ms"] > before["proven"]["status_ms"]
             assert f"a newer one, from {where}" in mirrored.said("verify", "report.pdf", "--online", where)
+
+
+def test_a_password_in_a_url_is_never_shown(mirrored: Mirrored) -> None:
+    with served(from_folder(mirrored.mirror)) as url:
+        where = url.replace("://", "://ada:secret@")
+        (one,) = mirrored.verify("--online", where)["files"]
+        assert (one["online"], one["exit_code"]) == (url, 0)
+        assert "secret" not in mirrored.said("verify", "report.pdf", "--online", where)
+    away = f"127.0.0.1:{drawn_port(1)}"
+    for args, code, told in (
+        (
+            ("prove", "report.pdf", "--url", f"http://ada:secret@{away}/"),
+            3,
+            f"the node at http://{away}/ cannot be asked",
+        ),
+        (("prove", "report.pdf", "--url", f"http://ada:secret@{away}/#at"), 2, "is no URL of a node"),
+        (("prove", "report.pdf", "--url", "http://ada:se/cret@[::1"), 2, "is no URL; name that of a node"),
+        (("prove", "report.pdf", "--url", "http://127.0.0.1:99999"), 2, "ports are 1 to 65,535"),
+        (("verify", "report.pdf", "--online", f"http://ada:secret@{away}"), 16, f"had from http://{away}: "),
+    ):
+        said = mirrored.said(*args, expect=code)
+        assert told in said
+        assert "cret" not in said
 
 
 def test_a_mirror_that_is_behind_is_named_and_the_proof_at_hand_counts(mirrored: Mirrored) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.integration.command_line import cli
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, wait_for
 from tests.integration.test_governing import at, said, told
-from tests.ml_dsa import LACKING
+from tests.ml_dsa import LACKING, KnownWallet
 from tests.proof_corpus import CASES, FOLDER, LISTED
 
 from tallystick.client.doors import AnswerProblem
@@ -20,6 +20,7 @@ from tallystick.client.verdicts import Question, Verifier
 from tallystick.host.ml_dsa import has_ml_dsa
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.bundle import Bundle, read_bundle
+from tallystick.ledger.checkpoint import log_key, ml_dsa_cosigner_key
 from tallystick.ledger.fields import ML_DSA_SIGNATURE_BYTES
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_proof import parse_proof
@@ -57,6 +58,11 @@ def test_members_sign_the_ends_of_epochs_by_ml_dsa_and_verify_tells_it(two: Netw
         node.start("--no-passphrase")
     wait_for(lambda: signers(first, result["outcome"]["id"]) == 2, "an epoch ended that both signed by ML-DSA")
     said("prove", report, "--ml-dsa", *at(first))
+    wait_for(lambda: told("status", *at(first))["ml_dsa"]["is_end_signed"], "it signed the newest end")
+    status = told("status", *at(first))["ml_dsa"]
+    assert (status["is_signing"], status["why_not"]) == (True, None)
+    assert status["key"] == status["registered"]
+    assert f"it signs the ends of epochs by the key {status['key'][:16]}…" in said("status", *at(first))
     ledger_id = told("show", *at(second))["ledger_id"]
     shown = said("verify", report, "--ledger", ledger_id)
     assert "also signed with ML-DSA-44 by 2 members with" in shown
@@ -64,6 +70,16 @@ def test_members_sign_the_ends_of_epochs_by_ml_dsa_and_verify_tells_it(two: Netw
     (verdict,) = told("verify", report, "--ledger", ledger_id)["files"]
     found = verdict["proven"]["ml_dsa"]
     assert (len(found["members"]), found["stake"], found["unchecked"]) == (2, verdict["proven"]["total_stake"], [])
+    path = two.path / f"report.txt{PROOF}"
+    signed = path.read_bytes()
+    replaced = said("prove", report, *at(first))
+    (kept,) = two.path.glob(f"report.txt.20*{PROOF}")
+    assert kept.read_bytes() == signed
+    assert f"{kept}, with ML-DSA-44 signatures of 2 members that the new one lacks" in replaced
+    path.write_bytes(signed)
+    wait_for(lambda: is_renewed(first, path), "a later epoch ended that members signed by ML-DSA")
+    (verdict,) = told("verify", report, "--ledger", ledger_id)["files"]
+    assert verdict["proven"]["ml_dsa"]["members"], "it was renewed by one that is signed so, too"
     assert "has no ML-DSA-44 key now" in said("member", "ml-dsa", "--end", *at(first))
     assert "nothing was changed" in said("member", "ml-dsa", "--end", *at(first), expect=2)
 
@@ -88,6 +104,23 @@ def test_verify_says_by_whom_and_where_it_cannot_check_what_to_install(
         assert covers not in told
 
 
+def test_a_policy_of_ml_dsa_witnesses_alone_says_that_the_ledger_has_to_be_named(tmp_path: Path) -> None:
+    """Votes are by Ed25519: by such witnesses nobody knows whose count."""
+    (case,) = [case for case in CASES if case["name"] == "ml-dsa-valid"]
+    bundle, policy = read_bundle((FOLDER / case["proof"]).read_bytes()), tmp_path / "policy"
+    origin, ledger_id = bundle.extra.genesis.origin, case["demand"]["ledger"]
+    member, key = bytes.fromhex(case["said"]["ml_dsa"]["signed"][0]), KnownWallet("ada").public_key
+    assert bundle.proof.checkpoint.signed_by(ml_dsa_cosigner_key(origin, member, key))
+    witness = ml_dsa_cosigner_key(origin, member, key).text
+    policy.write_text(f"log {log_key(origin, member).text}\nwitness q {witness}\nquorum q\n")
+    args = ("verify", str(FOLDER / "document.txt"), "--proof", str(FOLDER / case["proof"]), "--policy", str(policy))
+    told = " ".join(cli(*args, cwd=tmp_path, expect=10).output.split())
+    assert "the policy needs witnesses by ML-DSA-44, and members vote by Ed25519" in told
+    assert "name the ledger, too: --ledger ID" in told
+    assert "P3, ledger is one that the verifier trusts" in told
+    cli(*args, "--ledger", ledger_id, cwd=tmp_path)
+
+
 def signers(node: NodeProcess, certificate_id: str) -> int:
     """After one more certificate: how many members' signatures by ML-DSA are in a proof."""
     node.certify("one more")
@@ -100,6 +133,13 @@ def signers(node: NodeProcess, certificate_id: str) -> int:
             return 0
     note = read_bundle(made.proof.encode()).proof.checkpoint
     return sum(len(one.signature) > ML_DSA_SIGNATURE_BYTES for one in note.signatures)
+
+
+def is_renewed(node: NodeProcess, path: Path) -> bool:
+    """After one more certificate."""
+    node.certify("one more")
+    (one,) = told("renew", path, *at(node))["proofs"]
+    return bool(one["state"] == "renewed")
 
 
 def test_a_newer_proof_that_is_without_them_is_told(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def is_refused(found: Carried | None, pdf: bytes) -> bool:
     return found is None or found.changed is not None or found.document.sha256 != sha256(pdf).digest()
 
 
-@pytest.fixture(params=sorted(pdfs.PRODUCERS))
-def pdf(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
-    return pdfs.PRODUCERS[request.param](tmp_path)
+@pytest.fixture(scope="module", params=sorted(pdfs.PRODUCERS))
+def pdf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return pdfs.PRODUCERS[request.param](tmp_path_factory.mktemp("made"))
 
 
 # ---- of every producer ----------------------------------------------------------------------------------------------

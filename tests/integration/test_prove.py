@@ -18,6 +18,7 @@ from tests.proving import ProvenLedger, short_epochs
 
 from tallystick.client.blocking import Client
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import OwnNode
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, read_proof
 from tallystick.client.proof_writing import certificate_in, write_proof
 from tallystick.host.clock import now_ms
@@ -313,7 +314,7 @@ def test_a_proof_for_who_knows_a_later_epoch_is_checked_from_there(tmp_path: Pat
         replaced(ledger, name, f"{name}-2")
     ledger.forge(ledger.scribe.statement("ada-2"))
     at, ledger_id = ledger.countersigned(), ledger.genesis.ledger_id
-    judge = ProofJudge(TrustStore(tmp_path / "trust"), now_ms())
+    judge = ProofJudge(TrustStore(tmp_path / "trust"), OwnNode(), now_ms())
     for since in range(at.voters.number + 1):
         made = ledger.prove(one, at, since)
         assert judge.verdict_of_made(made, ledger_id, since).certificate == one
@@ -334,7 +335,7 @@ def test_what_stands_beside_a_proof_is_written_first_and_nothing_of_somebody_els
     for _ in range(2):
         written = write_proof(made, path)
         assert (written.members, written.payload) == (tmp_path / "report.pdf.members", tmp_path / "report.pdf.payload")
-        assert [one.read_bytes() for one in (path, *written[1:]) if one] == [
+        assert [one.read_bytes() for one in (path, written.members, written.payload) if one] == [
             files.proof.encode(),
             hand_over,
             payload.encoded,

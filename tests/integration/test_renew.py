@@ -6,22 +6,28 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.builders import START_MS
-from tests.integration.command_line import cli, in_json
+from tests.integration.command_line import USUAL, cli, in_json
 from tests.integration.network import running_network, wait_for
 from tests.integration.test_prove import User
-from tests.integration.test_verify import DAY_S, Given, Handed
+from tests.integration.test_verify import DAY_S, Given, Handed, continuation_at, new_genesis, node_of
+from tests.ml_dsa import StandIn, verify_stand_in
 from tests.proving import read
 from tests.time_authority import founded, serving, stamping
 
+from tallystick.api.command_views import ProofRenewed
 from tallystick.client.blocking import Client
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import own_node
 from tallystick.client.proof_files import PAYLOAD, PROOF, TIME_STAMP, read_proof
 from tallystick.client.proof_folders import find_proofs
+from tallystick.client.proof_writing import write_proof
 from tallystick.client.renewing import Renewer
 from tallystick.host.clock import now_ms
+from tallystick.host.data_folder import DataFolder
 from tallystick.host.trust import TrustStore, usual_trust_folder
 from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.checkpoint import Checkpoint, MlDsaCosignature, cosigner_key, subtree_bytes
 from tallystick.ledger.file_statement import FileStatement
 from tallystick.problems import CannotMake, DamagedStore, NotThere, Problem, RefusedInput
 from tallystick.storage.making import ProofFiles
@@ -35,6 +41,10 @@ class _Source(NamedTuple):
 
     ledger_id: bytes
     make: Callable[[Bundle], ProofFiles]
+    by_ml_dsa: ProofFiles | None = None
+
+    def prove_by_ml_dsa(self, _certificate_id: str) -> ProofFiles | None:
+        return self.by_ml_dsa
 
     def prove(self, certificate_id: str, before: Bundle | None) -> ProofFiles:
         assert before is not None
@@ -78,7 +88,7 @@ class Renewed(Handed):
             return TrustStore(usual_trust_folder())
 
     def judge(self) -> ProofJudge:
-        return ProofJudge(self.store, NOW_MS)
+        return ProofJudge(self.store, own_node(DataFolder(self.folder / USUAL)), NOW_MS)
 
     def path(self, name: str = "a.pdf") -> Path:
         return self.folder / f"{name}{PROOF}"
@@ -189,6 +199,19 @@ def test_a_proof_of_another_history_replaces_nothing_and_is_kept_as_evidence(ren
     renewed.verify("b.pdf")
 
 
+def test_a_proof_from_after_the_block_at_which_the_own_nodes_ledger_goes_on_replaces_nothing(renewed: Renewed) -> None:
+    """`verify` would refuse it: whoever gets hold of the older ledger's keys can go on with it."""
+    cli("trust", "remove", "ours", "--yes", cwd=renewed.folder)
+    node_of(new_genesis(continuation_at(renewed)), renewed.folder)
+    before = renewed.path().read_bytes()
+    renewed.forge()
+    with pytest.raises(DamagedStore, match=r"no proof that holds: \[P3\].*your node's ledger goes on from it after"):
+        renewed.renewer().renew(renewed.path())
+    assert renewed.path().read_bytes() == before
+    renewed.trust()
+    assert renewed.renewer().renew(renewed.path()).state == "renewed", "who trusts the older ledger trusts all of it"
+
+
 def test_content_that_its_source_has_not_is_kept(renewed: Renewed) -> None:
     """A node may have erased it since."""
     given = renewed.given["a.pdf"]
@@ -229,6 +252,92 @@ def test_the_old_proof_is_there_until_the_new_one_is_durable(renewed: Renewed, m
     assert not [one.name for one in renewed.folder.iterdir() if one.name.startswith(".tallystick")]
 
 
+# ---- signatures by ML-DSA-44 ------------------------------------------------------------------------------------
+
+
+class SignedByMlDsa(NamedTuple):
+    """A proof of a.pdf that ada and ben signed by ML-DSA-44, too, in its place."""
+
+    renewed: Renewed
+    proof: bytes
+
+    def made(self, day: int, *names: str) -> ProofFiles:
+        """Another one, signed so by these."""
+        return made_by_ml_dsa(self.renewed, day, *names)
+
+    def renew(self, by_ml_dsa: ProofFiles | None) -> ProofRenewed:
+        """From a source that has such a proof, or none."""
+        source = _Source(self.renewed.ledger.genesis.ledger_id, self.renewed.made, by_ml_dsa)
+        return Renewer(source, self.renewed.judge(), -1).renew(self.renewed.path())
+
+    @property
+    def kept(self) -> dict[str, bytes]:
+        """The files beside the three documents and their proofs."""
+        return {name: data for name, data in in_folder(self.renewed).items() if name.count(".") > 2}
+
+
+def made_by_ml_dsa(renewed: Renewed, day: int, *names: str) -> ProofFiles:
+    ledger = renewed.ledger
+    at, origin = ledger.countersigned(time_s=START_MS // 1000 + day * DAY_S), ledger.genesis.origin
+    head, lines = Checkpoint(origin, at.state.log.size, at.state.log.root()), []
+    for name in names:
+        member = ledger.scribe.member_key(name)
+        signed = StandIn(name).sign(subtree_bytes(cosigner_key(origin, member).name, day, head))
+        lines.append(MlDsaCosignature(head.size, head.root, member, day, signed))
+    lines.sort(key=lambda line: line.member)
+    return ledger.prove(renewed.given["a.pdf"].certificate, at._replace(ml_dsa=tuple(lines)))
+
+
+@pytest.fixture
+def signed(renewed: Renewed, monkeypatch: pytest.MonkeyPatch) -> SignedByMlDsa:
+    monkeypatch.setattr("tallystick.client.made_proofs.ml_dsa_verifier", lambda: verify_stand_in)
+    renewed.forge(*[renewed.ledger.scribe.ml_dsa(name, StandIn(name).public_key) for name in ("ada", "ben")])
+    proof = made_by_ml_dsa(renewed, 30, "ada", "ben").proof
+    renewed.path().write_text(proof)
+    return SignedByMlDsa(renewed, proof.encode())
+
+
+def test_a_proof_that_is_signed_by_ml_dsa_is_renewed_by_one_that_is_too(signed: SignedByMlDsa) -> None:
+    newer = signed.made(300, "ada", "ben")
+    one = signed.renew(newer)
+    assert (one.state, one.kept, one.lost_ml_dsa) == ("renewed", None, 0)
+    assert signed.renewed.path().read_text() == newer.proof
+    assert (signed.kept, signed.renewed.asked) == ({}, [])
+    assert signed.renew(signed.made(300, "ada", "ben")).state == "as_new", "until another epoch has ended"
+    assert signed.renewed.asked == []
+
+
+DATED = f"a.pdf.2025-06-15{PROOF}"
+"""By the checkpoint's block."""
+
+
+@pytest.mark.parametrize("why", ["none there", "the extra is missing", "fewer signed"])
+def test_a_proof_that_loses_signatures_by_ml_dsa_is_kept_and_told(
+    signed: SignedByMlDsa, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "the extra is missing":
+        monkeypatch.setattr("tallystick.client.made_proofs.ml_dsa_verifier", lambda: None)
+    by_ml_dsa = (
+        None if why == "none there" else signed.made(300, *(["ada"] if why == "fewer signed" else ["ada", "ben"]))
+    )
+    one = signed.renew(by_ml_dsa)
+    assert one.state == "renewed"
+    assert one.lost_ml_dsa == (1 if why == "fewer signed" else 2)
+    assert one.kept == str(signed.renewed.folder / DATED)
+    assert signed.kept == {DATED: signed.proof}
+    assert read_proof(signed.renewed.path()).proof != signed.proof
+    assert DATED not in {path.name for path, _ in find_proofs([signed.renewed.folder])}, "it is renewed no more"
+
+
+def test_a_proof_written_over_one_that_is_signed_by_ml_dsa_keeps_that(signed: SignedByMlDsa) -> None:
+    path, bare = signed.renewed.path(), signed.made(300)
+    written = write_proof(bare, path)
+    assert written.earlier == (signed.renewed.folder / DATED, 2)
+    assert signed.kept == {DATED: signed.proof}
+    assert write_proof(signed.made(300, "ada"), path).earlier == (None, 0), "nothing is lost"
+    assert signed.kept == {DATED: signed.proof}
+
+
 # ---- the earlier proof ------------------------------------------------------------------------------------------
 
 
@@ -253,8 +362,10 @@ def test_a_proof_with_a_time_stamp_is_kept_with_it_and_found_when_it_is_needed(r
     asked = ("a.pdf", "--signed-before", "2026-03-02", "--issuer", key)
     renewed.verify(*asked)
     before = in_folder(renewed)
-    assert renewed.renewer().renew(renewed.path()).state == "renewed"
+    told = renewed.renewer().renew(renewed.path())
     after = in_folder(renewed)
+    assert (told.state, told.kept) == ("renewed", str(renewed.folder / f"a.pdf.2026-03-01{PROOF}"))
+    assert renewed.renewer().renew(renewed.path("b.pdf")).kept is None, "it has no time stamp of its own"
     kept, kept_token = f"a.pdf.2026-03-01{PROOF}", f"a.pdf.2026-03-01{TIME_STAMP}"
     assert (after[kept], after[kept_token], set(after) - set(before)) == (proof, token, {kept, kept_token})
     assert {path.stat().st_mode & 0o777 for path in (renewed.path(), renewed.folder / kept)} == {0o600}

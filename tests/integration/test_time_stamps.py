@@ -176,6 +176,10 @@ def test_an_authority_that_is_away_is_asked_once_and_no_proof_hinders_another(ha
     told = in_json("anchor", ".", "missing", "--tsa", url, cwd=handed.folder, expect=1)
     assert {Path(one["proof"]).name for one in told["failed"]} == {f"b.pdf{PROOF}", "missing"}
     assert len(told["stamped"]) == 2
+    (handed.folder / f"a.pdf{TIME_STAMP}").unlink()
+    said = anchor(handed, "a.pdf", "--tsa", gone.replace("://", "://ada:secret@") + "?key=secret", expect=1)
+    assert "cannot be asked: nobody answers there; compare the URL" in said
+    assert "secret" not in said
     for wrong in ("ftp://x/", "tsr", "http://"):
         assert "no URL of a time stamping authority" in anchor(handed, "a.pdf", "--tsa", wrong, expect=2)
 

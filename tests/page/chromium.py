@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.proof_corpus import FOLDER, LISTED
 
 from tallystick.api.verify_page import PAGE
@@ -18,6 +18,9 @@ NOW_MS: int = LISTED["now_ms"]
 LEDGER: str = LISTED["cases"][0]["demand"]["ledger"]
 DOCUMENT = (FOLDER / "document.txt").read_bytes()
 FROM = "a letter of the registrar"
+ON_DISK = PAGE.as_uri()
+OF_ITS_OWN = "https://verify.example/verify"
+"""An address at which no other page is, so that the page's storage is its own. The tests answer there."""
 
 LINES_OF_CARD = """card => {
   const field = (label, text) => `  ${label.padEnd(13)}${text}`;
@@ -50,24 +53,34 @@ def started() -> Iterator[Browser]:
         browser.close()
 
 
-def opened(browser: Browser, script: str = "", **context: Any) -> Page:
-    """The page from disk, in a new profile, at the corpus's time. What goes wrong in it fails the test at `checked`."""
-    page = browser.new_context(**context).new_page()
+def opened(browser: Browser, script: str = "", address: str = ON_DISK, **context: Any) -> Page:
+    """The page from disk, or from its own address, in a new profile, at the corpus's time. What goes wrong in it fails
+    the test at `checked`.
+    """
+    profile = browser.new_context(**context)
+    profile.route(OF_ITS_OWN, lambda route: route.fulfill(path=PAGE, content_type="text/html; charset=utf-8"))
+    return tab_of(profile, script, address)
+
+
+def tab_of(context: BrowserContext, script: str = "", address: str = ON_DISK) -> Page:
+    """One more tab with the page, which shares the profile's storage with the others of its address."""
+    page = context.new_page()
     page.clock.set_fixed_time(NOW_MS / 1000)
     page.add_init_script(f"window.print = () => window.printed = true; window.wrong = []; {script}")
     page.set_default_timeout(20_000)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("request", lambda request: wrong.append(request.url) if request.url != PAGE.as_uri() else None)
+    page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
     page.wrong = wrong  # type: ignore[attr-defined]
-    page.goto(PAGE.as_uri())
+    page.goto(address)
     return page
 
 
 def checked(page: Page) -> None:
-    """Nothing went wrong: no error, no breach of the policy, no request but for the page itself."""
-    wrong = [one for one in page.wrong if not one.startswith("blob:")]  # type: ignore[attr-defined]
+    """Nothing went wrong in any tab: no error, no breach of the policy, no request but for the page itself."""
+    told = [one for tab in page.context.pages for one in tab.wrong]  # type: ignore[attr-defined]
+    wrong = [one for one in told if not one.startswith("blob:")]
     assert not wrong, wrong
     page.context.close()
 

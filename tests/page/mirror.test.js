@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { MirrorProblem, MirrorProver } from "../../page/mirror.js";
-import { readBundle } from "../../page/proof/bundle.js";
+import { MirrorProblem } from "../../page/mirror.js";
+import { MirrorProver } from "../../page/mirror_proving.js";
+import { readBundleInSteps } from "../../page/proof/bundle.js";
+import { finished } from "../../page/proof/steps.js";
 import { readGiven } from "./given.js";
 
 const decoded = (text) => (text === null ? null : new Uint8Array(Buffer.from(text, "base64")));
@@ -21,7 +23,8 @@ function folderOf(path, changed) {
 
 for (const { name, folder, changed, before, made, problem } of readGiven()) {
   test(name, async () => {
-    const bundle = readBundle(...["proof", "members", "payload"].map((one) => decoded(before[one])));
+    const beside = ["proof", "members", "payload"].map((one) => decoded(before[one]));
+    const bundle = finished(readBundleInSteps(...beside));
     if (problem !== null) {
       await assert.rejects(new MirrorProver(folderOf(folder, changed)).renew(bundle), (error) => {
         assert.ok(error instanceof MirrorProblem, String(error.stack));

@@ -6,11 +6,12 @@ import { test } from "node:test";
 import { fromHex, grouped } from "../../page/proof/bytes.js";
 import { checkSigned } from "../../page/proof/certificate.js";
 import { Refused } from "../../page/proof/errors.js";
-import { checkGenesis } from "../../page/proof/genesis.js";
+import { checkGenesisInSteps } from "../../page/proof/genesis.js";
 import { DocumentHasher } from "../../page/proof/hash.js";
 import { leafHash } from "../../page/proof/merkle.js";
 import { decodeAs } from "../../page/proof/msgpack.js";
 import { foldedName } from "../../page/proof/names.js";
+import { finished } from "../../page/proof/steps.js";
 import { CERTIFICATE, GENESIS } from "../../page/proof/structs.js";
 import { provenStatus } from "../../page/proof/validity.js";
 import { readGiven } from "./given.js";
@@ -27,7 +28,9 @@ test("names fold, or are refused, as those of the ledger", () => {
 
 test("geneses are legal, or are refused, as at a node", () => {
   for (const [encoded, refusal] of given.geneses) {
-    const found = refusalOf(() => checkGenesis(decodeAs(GENESIS, MAX_GENESIS_BYTES, "genesis", fromHex(encoded))));
+    const found = refusalOf(() => {
+      finished(checkGenesisInSteps(decodeAs(GENESIS, MAX_GENESIS_BYTES, "genesis", fromHex(encoded))));
+    });
     assert.equal(found, refusal, encoded);
   }
 });

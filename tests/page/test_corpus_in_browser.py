@@ -2,10 +2,11 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
 from playwright.sync_api import Browser, Page
-from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, checked, file, opened
+from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, OF_ITS_OWN, checked, file, opened
 from tests.page.expected import CASES
 from tests.proof_corpus import read
 
@@ -32,7 +33,7 @@ _anchors: Codec[Anchor] = Codec(Anchor, 1024 * 1024, "anchor")
 
 
 def test_each_case_has_the_same_verdict_step_and_words(browser: Browser) -> None:
-    page = opened(browser)
+    page = opened(browser, address=OF_ITS_OWN)
     asked: dict[str, Any] = {"issuer": None, "at_ms": None, "fresh_ms": None, "policy": None}
     for case in CASES:
         demand = case["demand"]
@@ -60,28 +61,40 @@ def dropped(page: Page, files: dict[str, bytes]) -> list[str]:
 
 
 def keep(page: Page, demand: dict[str, Any]) -> None:
-    """Have the browser keep what the case's verifier trusts, as another tab of the page would."""
-    anchors = [to_json_form(_anchors.decode(bytes.fromhex(one))) for one in demand["anchors"]]
-    ledger = {
-        "ledgerId": demand["ledger"],
-        "name": "corpus",
-        "addedMs": NOW_MS,
-        "addedFrom": "a test",
-        "title": None,
-        "anchors": anchors,
-        "shownBy": None,
-    }
-    kept = {"format": 1, "ledgers": [ledger] if demand["ledger"] else [], "conflicts": []}
-    page.evaluate(
-        "kept => { localStorage.setItem('tallystick.trust.v1', kept); dispatchEvent(new StorageEvent('storage')); }",
-        json.dumps(kept),
-    )
+    """Have the browser keep what the case's verifier trusts, as another tab of the page would. Headers in it count as
+    they are where the storage is the page's own.
+    """
+    write(page, text_of([ledger(demand["ledger"], anchors=anchors_of(demand))] if demand["ledger"] else []))
     confirm(page)
     assert page.locator("#storage-note").inner_text() == ""
 
 
+def anchors_of(demand: dict[str, Any]) -> list[dict[str, Any]]:
+    """The headers that the case's verifier knows, in the page's form."""
+    return [to_json_form(_anchors.decode(bytes.fromhex(one))) for one in demand["anchors"]]
+
+
+def ledger(ledger_id: str, **changed: Any) -> dict[str, Any]:
+    """A trusted ledger, as the page keeps it."""
+    known = {"ledgerId": ledger_id, "name": "corpus", "addedMs": NOW_MS, "addedFrom": "a test"}
+    return {**known, "title": None, "anchors": [], "shownBy": None, **changed}
+
+
+def text_of(ledgers: Sequence[Any], conflicts: Sequence[Any] = ()) -> str:
+    """All that is trusted, as the page keeps it."""
+    return json.dumps({"format": 1, "ledgers": ledgers, "conflicts": conflicts})
+
+
+def write(page: Page, text: str) -> None:
+    """Put this into the page's storage, as another tab does."""
+    page.evaluate(
+        "kept => { localStorage.setItem('tallystick.trust.v1', kept); dispatchEvent(new StorageEvent('storage')); }",
+        text,
+    )
+
+
 def confirm(page: Page) -> None:
-    """Confirm all that is kept: the page is opened from disk, where another page could have written it."""
+    """Confirm all that is kept, where the page is opened from disk, so that another page could have written it."""
     page.evaluate("document.querySelectorAll('[data-confirm]').forEach((one) => one.click())")
 
 

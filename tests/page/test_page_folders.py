@@ -177,7 +177,7 @@ def test_a_mirror_of_another_ledger_renews_nothing_here(browser: Browser, diplom
     shutil.copy(tmp_path / "elsewhere" / state_path(size), folder / state_path(size))
     use(page, folder, is_dropped=True)
     page.wait_for_selector("[data-result=not_fresh]")
-    assert "does not lead to the checkpoint" in lines(page)[0]
+    assert "does not lead to the genesis of the proof at hand" in lines(page)[0]
     checked(page)
 
 

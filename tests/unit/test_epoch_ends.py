@@ -1,21 +1,26 @@
 """What a node makes of cosignatures by ML-DSA-44 that peers tell of an epoch's end, and what it signs itself."""
 
+from itertools import pairwise
+
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, CY, DOT, STRANGER, cut_off, of_kind, rules
+from tests.builders import ADA, BEN, CY, DOT, START_MS, STRANGER, cut_off, of_kind, rules, wallet
 from tests.governed import FinalGovernedScribe, directory_genesis
 from tests.member_bench import MemberBench, sent
 from tests.ml_dsa import StandIn, verify_stand_in
 
 from tallystick.consensus.signing_guard import Floor
+from tallystick.ledger.changes import Role
 from tallystick.ledger.checkpoint import Checkpoint, MlDsaCosignature, cosign, cosigner_key, subtree_bytes
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.genesis import Founder, make_genesis
 from tallystick.ledger.messages import (
     MAX_ML_DSA_COSIGNATURES,
     Blocks,
     CertificateRequest,
     CosignatureRequest,
     Cosignatures,
+    Finalizations,
     MlDsaCosignatures,
     Status,
 )
@@ -41,7 +46,7 @@ def scribe():
 
 def forge_until(scribe, epoch):
     while scribe.state.epoch.number < epoch:
-        scribe.forge(scribe.statement(), timestamp_ms=scribe.state.tip.timestamp_ms + 1_000)
+        scribe.forge(scribe.statement(next(iter(scribe.keys))), timestamp_ms=scribe.state.tip.timestamp_ms + 1_000)
 
 
 def bench_at(scribe, owner=ADA, index=None, **more):
@@ -49,23 +54,23 @@ def bench_at(scribe, owner=ADA, index=None, **more):
     archive = MemoryArchive()
     for kept in scribe.kept[:index]:
         archive.append(kept)
-    signer = KEYS.get({ADA: "ada", BEN: "ben"}.get(owner, ""))
-    more = {"ml_dsa": MlDsa(verify_stand_in, signer), "records": [Floor(GENESIS.ledger_id, 9, 0)], **more}
-    return MemberBench(owner, GENESIS, archive=archive, **more)
+    signer, genesis = KEYS.get({ADA: "ada", BEN: "ben"}.get(owner, "")), scribe.genesis
+    more = {"ml_dsa": MlDsa(verify_stand_in, signer), "records": [Floor(genesis.ledger_id, 9, 0)], **more}
+    return MemberBench(owner, genesis, archive=archive, **more)
 
 
 def line(scribe, member, key=None, *, size=None, root=None, time_s=None, name=None):
     """What a member signs of the last block's log."""
-    state = scribe.state
-    head = Checkpoint(GENESIS.origin, size or state.log.size, root or state.log.root())
+    state, origin = scribe.state, scribe.genesis.origin
+    head = Checkpoint(origin, size or state.log.size, root or state.log.root())
     time_s = time_s or state.tip.timestamp_ms // 1000
-    message = subtree_bytes(name or cosigner_key(GENESIS.origin, member.public_key).name, time_s, head)
+    message = subtree_bytes(name or cosigner_key(origin, member.public_key).name, time_s, head)
     key = key or KEYS[{ADA: "ada", BEN: "ben", CY: "cy"}[member]]
     return MlDsaCosignature(head.size, head.root, member.public_key, time_s, key.sign(message))
 
 
 def cosigned(scribe, *members):
-    head = Checkpoint(GENESIS.origin, scribe.state.log.size, scribe.state.log.root())
+    head = Checkpoint(scribe.genesis.origin, scribe.state.log.size, scribe.state.log.root())
     return Cosignatures(tuple(cosign(one, head, scribe.state.tip.timestamp_ms // 1000) for one in members))
 
 
@@ -119,6 +124,16 @@ def test_a_member_signs_the_end_by_both_keys_once_the_guard_has_it(scribe):
     assert sent(MlDsaCosignatures, bench.wait(5_000, Timer.CHECKPOINT)) == []
 
 
+def test_a_node_tells_whether_it_signs_and_whose_lines_of_the_newest_end_it_has(scribe):
+    bench, key = bench_at(scribe), KEYS["ada"].public_key
+    assert bench.node.ml_dsa == (key, scribe.state.log.size, frozenset())
+    tell(bench, line(scribe, BEN))
+    bench.wait(1_000, Timer.CHECKPOINT)
+    assert bench.node.ml_dsa == (key, scribe.state.log.size, {ADA.public_key, BEN.public_key})
+    assert bench_at(scribe, DOT, index=3).node.ml_dsa == (None, None, frozenset())
+    assert bench_at(scribe, ml_dsa=None).node.ml_dsa is None
+
+
 BOTH = (Cosignatures, MlDsaCosignatures)
 
 
@@ -148,6 +163,16 @@ def test_a_node_without_the_extra_neither_counts_nor_passes_on_nor_blames(scribe
     assert end_of(bench) is None
 
 
+def test_a_member_whose_newest_cosignature_is_of_a_later_log_signs_the_end_no_more(scribe):
+    """It fetched the end together with a later block: it cosigned that alone, and never signs a smaller log after."""
+    scribe.forge(scribe.statement(), timestamp_ms=scribe.state.tip.timestamp_ms + 1_000)
+    bench = bench_at(scribe, index=3)
+    actions = follow(bench, scribe) + bench.wait(1_000, Timer.CHECKPOINT)
+    assert [one.size for said in sent(Cosignatures, actions) for one in said.cosignatures] == [scribe.state.log.size]
+    assert sent(MlDsaCosignatures, actions) == []
+    assert sent(MlDsaCosignatures, bench.handle(PeerConnected("z"))) == [], "nothing is held as of the end either"
+
+
 def test_what_is_new_goes_along_the_tree_once_and_a_new_peer_is_told(scribe):
     bench = bench_at(scribe, DOT)
     bench.receive(CertificateRequest(()), "y")
@@ -158,6 +183,24 @@ def test_what_is_new_goes_along_the_tree_once_and_a_new_peer_is_told(scribe):
     assert sent(MlDsaCosignatures, tell(bench, said, peer="y")) == []
     assert sent(MlDsaCosignatures, bench.handle(PeerConnected("z"))) == [MlDsaCosignatures((said,))]
     assert sent(MlDsaCosignatures, bench.receive(CosignatureRequest(), "y")) == [MlDsaCosignatures((said,))]
+
+
+def test_a_peer_that_asks_again_and_again_is_told_once_a_minute(scribe):
+    """Some bytes are answered with up to 160 kB; what is new comes along the tree anyway."""
+    bench = bench_at(scribe, DOT)
+    said = MlDsaCosignatures((line(scribe, BEN),))
+    tell(bench, *said.cosignatures)
+
+    def asked(peer, times=5):
+        answers = [sent(MlDsaCosignatures, bench.receive(CosignatureRequest(), peer)) for _ in range(times)]
+        return [one for answer in answers for one in answer]
+
+    assert sent(MlDsaCosignatures, bench.handle(PeerConnected("z"))) == [said]
+    assert asked("z") == [said], "when it had to fetch blocks to know the members"
+    assert sent(MlDsaCosignatures, bench.handle(PeerConnected("z"))) == [], "nor by connecting anew"
+    assert asked("y") == [said, said], "another peer has its own allowance"
+    bench.now_ms += 60_000
+    assert asked("z") == [said]
 
 
 # ---- attacks ----------------------------------------------------------------------------------------------------
@@ -232,11 +275,18 @@ def test_more_lines_than_a_message_may_have_disconnect(scribe):
 
 
 def follow(bench, scribe):
-    """The peer "x" has the next blocks."""
+    """The peer "x" has the next blocks, and proves the epochs between."""
     start, tip = bench.node.state.index + 1, scribe.blocks[-1]
-    heard = bench.receive(Status(GENESIS.ledger_id, tip.header.epoch, tip.header.index, tip.hash, ()))
-    finalization = scribe.archive.finalization(tip.header.index)
-    return heard + bench.receive(Blocks(start, tuple(scribe.blocks[start - 1 :]), (), finalization))
+    heard = bench.receive(Status(scribe.genesis.ledger_id, tip.header.epoch, tip.header.index, tip.hash, ()))
+    headers = [one.header for one in scribe.blocks[start - 1 :]]
+    ends = [one.index for one, after in pairwise(headers) if one.epoch < after.epoch]
+    if ends:
+        heard += bench.receive(Finalizations(scribe.proofs(*ends)))
+    for last in (*ends, tip.header.index):
+        finalization = scribe.archive.finalization(last)
+        heard += bench.receive(Blocks(start, tuple(scribe.blocks[start - 1 : last]), (), finalization))
+        start = last + 1
+    return heard
 
 
 def test_a_line_of_a_larger_log_counts_when_the_node_gets_there_and_is_passed_on_then(scribe):
@@ -281,3 +331,72 @@ def test_the_end_before_is_proven_at_until_the_next_one_can_be(scribe):
     bench.receive(cosigned(scribe, ADA, BEN, CY))
     assert end_of(bench).state == scribe.state
     assert members_of(bench) == {CY.public_key}
+
+
+def test_a_line_of_a_larger_log_is_not_replaced_by_one_of_a_smaller(scribe):
+    """Replayed from the end before, it would take the place of the one that is still to count."""
+    old = line(scribe, BEN)
+    forge_until(scribe, 2)
+    bench = bench_at(scribe, DOT, index=3)
+    tell(bench, line(scribe, BEN))
+    assert rules(tell(bench, old)) == []
+    follow(bench, scribe)
+    bench.receive(cosigned(scribe, ADA, BEN, CY))
+    assert members_of(bench) == {BEN.public_key}
+
+
+# ---- more members with keys than a message has lines -----------------------------------------------------------
+
+
+CROWD = {f"m{number:02}": wallet(f"m{number:02}") for number in range(MAX_ML_DSA_COSIGNATURES + 1)}
+POOREST = CROWD["m07"]
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """All members have keys at the end of the first epoch; one has less stake than the others."""
+    founders = [
+        Founder(name, name, None, one.public_key, Role.MEMBER, 9 if one is POOREST else 10)
+        for name, one in CROWD.items()
+    ]
+    terms = replace(GENESIS.params, unbonding_blocks=8)
+    scribe = FinalGovernedScribe(make_genesis("crowd", START_MS, (), terms, founders), CROWD)
+    for name in CROWD:
+        scribe.key(name)
+    scribe.forge(*[scribe.ml_dsa(name, StandIn(name).public_key) for name in CROWD])
+    forge_until(scribe, 1)
+    return scribe
+
+
+def crowd_lines(scribe):
+    """By member, all of them."""
+    return {one.public_key: line(scribe, one, StandIn(name)) for name, one in CROWD.items()}
+
+
+def test_of_more_members_than_a_message_has_lines_those_with_the_most_stake_count(crowd):
+    bench, lines = bench_at(crowd, None), crowd_lines(crowd)
+    last = lines.pop(POOREST.public_key)
+    assert rules(tell(bench, last)) == []
+    tell(bench, *lines.values())
+    tell(bench, last, peer="y")
+    bench.receive(cosigned(crowd, *CROWD.values()))
+    assert members_of(bench) == set(lines)
+    (told,) = sent(MlDsaCosignatures, bench.handle(PeerConnected("z")))
+    assert len(told.cosignatures) == MAX_ML_DSA_COSIGNATURES
+
+
+def test_of_a_larger_log_no_more_lines_are_verified_and_held_than_a_message_has(crowd):
+    calls = []
+
+    def verify(message, signature, key):
+        calls.append(key)
+        return verify_stand_in(message, signature, key)
+
+    bench = bench_at(crowd, None, index=3, ml_dsa=MlDsa(verify))
+    first, *others = crowd_lines(crowd).values()
+    tell(bench, *others)
+    tell(bench, first, peer="y")
+    assert len(calls) == MAX_ML_DSA_COSIGNATURES
+    follow(bench, crowd)
+    (told,) = sent(MlDsaCosignatures, bench.handle(PeerConnected("z")))
+    assert first not in told.cosignatures

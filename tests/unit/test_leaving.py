@@ -32,6 +32,7 @@ def status(
         chain=SimpleNamespace(ledger_id=bytes(32), genesis=SimpleNamespace(name="governed", continues=None)),
         state=state,
         agreement_status=lambda: agreement,
+        ml_dsa=None,
         box=(),
         sync=SimpleNamespace(best_index=best),
     )

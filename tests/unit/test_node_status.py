@@ -1,5 +1,6 @@
 """How a node says that it is: its state, the words for it, and whether all is well."""
 
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
+from tests.governed import GovernedScribe
 
 from tallystick.api import views
 from tallystick.api.key_book import KeyBook
@@ -19,7 +21,9 @@ from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.clock import now_ms
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.directory import Directory
+from tallystick.ledger.state import State
 from tallystick.node.agreement import AgreementStatus
+from tallystick.node.epoch_ends import OwnPart
 
 NAMES = {BEN.public_key: "Ben", CY.public_key: "Cy", DOT.public_key: "Dot"}
 READY = AgreementStatus("simplex", 0, 1, ADA.public_key, GuardStatus.READY)
@@ -35,13 +39,16 @@ def status(
     best: int = 0,
     stuck_s: int = 0,
     silent: Any = (),
+    state: State | None = None,
+    ml_dsa: OwnPart | None = None,
 ) -> views.Status:
-    """Of one of four members with a stake of 100 each."""
+    """Of one of four members with a stake of 100 each, or on another ledger."""
     chain = Blockchain(GENESIS, check_drawn)
     node = SimpleNamespace(
         chain=chain,
-        state=chain.state,
+        state=state or chain.state,
         agreement_status=lambda: agreement,
+        ml_dsa=ml_dsa,
         box=range(waiting),
         sync=SimpleNamespace(best_index=best),
     )
@@ -118,3 +125,44 @@ def test_too_little_stake_in_reach_is_said_also_when_nothing_waits() -> None:
     assert told.why.startswith("nothing can become final: 200 of 400 tokens at stake are in reach, 267 are needed")
     assert "Ben" in told.why
     assert "not connected, not heard of" in shown(told)
+
+
+KEY, OTHER = bytes(1_312), b"o" * 1_312
+SHA256 = sha256(KEY).hexdigest()
+SIGNED = OwnPart(KEY, 12, frozenset({ADA.public_key, BEN.public_key}))
+
+
+@pytest.mark.parametrize(
+    ("own", "registered", "said"),
+    [
+        (SIGNED, KEY, f"key {SHA256[:16]}…; 2 signatures of the newest, of 12 certificates, its own among them"),
+        (
+            SIGNED._replace(members=frozenset({BEN.public_key})),
+            KEY,
+            "1 signature of the newest, of 12 certificates, its own is not there",
+        ),
+        (OwnPart(KEY, None, frozenset()), KEY, "of none since its start is a signature at hand"),
+        (None, KEY, "it does not sign: the library for ML-DSA-44 is not installed here: tallystick[pq]"),
+        (OwnPart(None, 12, frozenset()), KEY, "it does not sign: this node has no key of ML-DSA-44"),
+        (SIGNED, OTHER, "it does not sign: the ledger has another key of ML-DSA-44 for this node's own key"),
+        (SIGNED, None, "it does not sign: the ledger has no key of ML-DSA-44 for this node's own key"),
+    ],
+)
+def test_a_member_says_whether_it_signs_by_ml_dsa(own: OwnPart | None, registered: bytes | None, said: str) -> None:
+    scribe = GovernedScribe()
+    if registered is not None:
+        scribe.forge(scribe.ml_dsa("ada", registered))
+    told = status(state=scribe.state, ml_dsa=own)
+    assert said in shown(told)
+    found = told.ml_dsa
+    assert found.is_signing is (own is not None and own.key == registered)
+    assert found.key == (SHA256 if own and own.key else None)
+    assert found.registered == (sha256(registered).hexdigest() if registered else None)
+    assert (found.end_size, found.end_signatures) == ((own.end_size, len(own.members)) if own else (None, 0))
+    assert found.is_end_signed is bool(own and ADA.public_key in own.members)
+
+
+def test_of_ml_dsa_nothing_is_shown_where_nobody_has_to_do_with_it() -> None:
+    told = status()
+    assert "ML-DSA" not in shown(told)
+    assert told.ml_dsa.why_not is not None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strange_text import STRANGE, strange_characters
 
-from tallystick.host.text import escape_invisible, is_hex_digest, printable, shortened, to_json
+from tallystick.host.text import escape_invisible, is_hex_digest, printable, shortened, shown_url, to_json
 
 ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from([*"".join(STRANGE.values()), *"\\u{2028}"])))
 
@@ -78,3 +78,21 @@ def test_a_whole_digest_is_told_from_how_one_begins_and_from_other_text():
     for other in ("", digest[:63], digest + "0", digest.upper(), digest[:63] + "g", digest[:63] + "٣"):
         assert not is_hex_digest(other)
     assert not is_hex_digest(digest[:7], 8)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://node.example:7118/a/@b", "https://node.example:7118/a/@b"),
+        ("https://[::1]:7118/@b", "https://[::1]:7118/@b"),
+        ("HTTP://ada:secret@node.example/", "HTTP://node.example/"),
+        ("http://ada:se@cret@node.example", "http://node.example"),
+        ("http://ada:se/cr#et@node.example/m", "http://node.example/m"),
+        ("http://ada:se?cret@[::1]:1/m", "http://[::1]:1/m"),
+        ("https://node.example/m?key=secret", "https://node.example/m?…"),
+        ("https://node.example#secret\nb", "https://node.example#…"),
+        ("a/folder#1@b?", "a/folder#1@b?"),
+    ],
+)
+def test_of_a_url_nothing_is_shown_that_may_be_secret(url: str, shown: str) -> None:
+    assert shown_url(url) == shown

@@ -285,6 +285,16 @@ def test_signatures_of_other_types_by_a_known_name_never_count():
     assert not policy.holds({quantum.public_key, ADA.public_key})
 
 
+@pytest.mark.parametrize(("data", "reason"), [(bytes(2_427), "2427 bytes"), (b"\xff" * 2_428, "of the time")])
+def test_a_signature_by_ml_dsa_that_is_none_rejects_the_note_where_it_cannot_be_verified_too(data, reason):
+    """So the verdict on it does not depend on what is installed."""
+    rules, signed = f"witness q {POST_QUANTUM}\nquorum a\n", note("a")
+    broken = make_note(signed.text, [*signed.signatures, parse_key(POST_QUANTUM).signature(data)])
+    for verify in (None, lambda *_: True):
+        with refuses(Rule.P1, reason):
+            parse_policy((LOG + WITNESSES + rules).encode(), verify).check(broken)
+
+
 def test_log_signatures_are_no_cosignatures():
     """The same member key makes both; each counts as what it is."""
     signed = note("a", "b")

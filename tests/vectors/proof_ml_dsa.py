@@ -67,7 +67,10 @@ def ml_dsa(ledger: ProvenLedger) -> list[Family]:
     forged("bad", "one of the three is bad", _P15, broken)
     bad = with_ada(lambda _: broken.line(origin, keys["ada"].public_key))
     family.case("bad-unchecked", "the same, where ML-DSA-44 is not known", note=bad, verifies_ml_dsa=False)
-    family.case("short", "one of the three is a byte short", _P15, note=with_ada(cut))
+    always: dict[str, Any] = {"verifies_ml_dsa": None}
+    family.case("short", "one of the three is a byte short", _P15, note=with_ada(cut), **always)
+    no_time = with_ada(lambda line: line._replace(signature=b"\xff" * 8 + line.signature[8:]))
+    family.case("no-time", "one of the three with a time that is none", _P15, note=no_time, **always)
     forged("time", "one of the three with another time", _P15, replace(good, time_s=_TIME_S + 1))
     another = replace(lines["ben"], member=members["ada"])
     forged("another-name", "what ben signed stands in the name of ada", _P15, another)

@@ -356,6 +356,10 @@ class ProofMade(View, frozen=True, kw_only=True):
     """Whether the content that it covers is not in the proof, nor beside it: erased, or, from a mirror, not at hand."""
     was_there: bool
     """Whether it took the place of an earlier proof of the same certificate."""
+    kept: str | None = None
+    """Where the earlier one is kept: it has a time stamp, or signatures by ML-DSA-44 that this one lacks."""
+    lost_ml_dsa: int = 0
+    """So many signed the earlier one by ML-DSA-44, and not this one."""
 
 
 class NotProved(View, frozen=True):
@@ -431,6 +435,10 @@ class ProofRenewed(View, frozen=True, kw_only=True):
     """That of the proof that was there."""
     block_index: int | None = None
     """The last block of the log that was countersigned."""
+    kept: str | None = None
+    """Where the proof that was there is kept: it has a time stamp, or signatures by ML-DSA-44 that this one lacks."""
+    lost_ml_dsa: int = 0
+    """So many signed that one by ML-DSA-44, and not this one."""
 
 
 class ProofsRenewed(Answer, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """How a running node is, and why its ledger does or does not advance: the same words at every door."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -8,12 +9,13 @@ from tallystick.api.continuation_view import continuation_view
 from tallystick.api.governance import open_motion_line, open_motions, rotations_in
 from tallystick.api.key_book import KeyBook
 from tallystick.api.leaving import leaving_of
-from tallystick.api.views import Missing, Status, ViewNumber
+from tallystick.api.views import Missing, MlDsaSigning, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
 from tallystick.host.clock import now_ms
 
 if TYPE_CHECKING:  # a file's reader does without
     from tallystick.host.runner import Runner
+    from tallystick.node.epoch_ends import OwnPart
 
 STUCK_DELTAS: Final = 8
 """Something waits, and no block became final for so many delta: the ledger is stuck (docs/protocol.md)."""
@@ -72,6 +74,29 @@ def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started
         rotations=rotations_in(state, keys),
         leaving=look.leaving,
         continues=continuation_view(node.chain.genesis),
+        ml_dsa=_ml_dsa(node.ml_dsa, state.directory.ml_dsa_key(key), key),
+    )
+
+
+def _ml_dsa(own: "OwnPart | None", registered: bytes | None, member: bytes) -> MlDsaSigning:
+    """Whether it signs the ends of epochs by ML-DSA-44; if not, what is missing first."""
+    key = own.key if own is not None else None
+    why_not = None
+    if own is None:
+        why_not = "the library for ML-DSA-44 is not installed here: tallystick[pq]"
+    elif key is None:
+        why_not = "this node has no key of ML-DSA-44: tallystick key ml-dsa"
+    elif key != registered:
+        which = "no key of ML-DSA-44" if registered is None else "another key of ML-DSA-44"
+        why_not = f"the ledger has {which} for this node's own key: tallystick member ml-dsa"
+    return MlDsaSigning(
+        is_signing=why_not is None,
+        why_not=why_not,
+        key=sha256(key).hexdigest() if key is not None else None,
+        registered=sha256(registered).hexdigest() if registered is not None else None,
+        end_size=own.end_size if own is not None else None,
+        end_signatures=len(own.members) if own is not None else 0,
+        is_end_signed=own is not None and member in own.members,
     )
 
 

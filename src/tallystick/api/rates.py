@@ -49,10 +49,15 @@ class Rates:
         address = request.client.host if request.client else ""
         if self._proxy is not None and address == self._proxy:
             address = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return address
-        if isinstance(found, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((found, _IPV6_NETWORK_BITS), strict=False))
+        return source_of(address)
+
+
+def source_of(address: str) -> str:
+    """Whoever has an address has it alone, or all of its IPv6 network."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
         return address
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, _IPV6_NETWORK_BITS), strict=False))
+    return address

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import os
 import resource
 import socket
 import ssl
@@ -18,7 +17,9 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tallystick.api.rates import source_of
 from tallystick.host.logs import note
+from tallystick.network.sockets import why_not_bound
 from tallystick.problems import Problem
 
 MAX_CONNECTIONS: Final = 1_024
@@ -63,8 +64,9 @@ def room_for_connections() -> int:
 class _Connection(socket.socket):
     """One that was accepted; its door learns when it is closed."""
 
-    def __init__(self, accepted: socket.socket, door: "_Listening") -> None:
+    def __init__(self, accepted: socket.socket, door: "_Listening", source: str) -> None:
         super().__init__(fileno=accepted.detach())
+        self.source = source
         self._door = door
 
     def end(self) -> None:
@@ -79,9 +81,11 @@ class _Connection(socket.socket):
 
 
 class _Listening(socket.socket):
-    """Holds a bounded number of connections: a new one takes the place of that which has kept it waiting the longest.
+    """Holds a bounded number of connections: a new one takes the place of one that keeps it waiting.
 
-    It counts from the moment of accepting, so a TLS handshake without end is one of them.
+    That is of the source that has most, and of its own the one that has done so the longest: who opens many loses them,
+    and nobody else. Behind a proxy, or at the node's own socket, all are of one source. It counts from the moment of
+    accepting, so a TLS handshake without end is one of them.
     """
 
     def __init__(self, listening: socket.socket, most: int) -> None:
@@ -89,7 +93,9 @@ class _Listening(socket.socket):
         self.waiting: dict[int, Callable[[], None]] = {}
         """What ends a connection, by its descriptor, the one that has kept the node waiting the longest first."""
         self._most = most
-        self._open: set[_Connection] = set()
+        self._open: dict[int, _Connection] = {}
+        """By their descriptors."""
+        self._by_source: Counter[str] = Counter()
         self._is_full = False
         self._cut: Counter[str] = Counter()
         self._telling: asyncio.TimerHandle | None = None
@@ -110,23 +116,27 @@ class _Listening(socket.socket):
             accepted.close()
             self.count("crowded")
             raise BlockingIOError
-        one = _Connection(accepted, self)
-        self._open.add(one)
+        one = _Connection(accepted, self, source_of(address[0]) if isinstance(address, tuple) else "")
+        self._open[one.fileno()] = one
+        self._by_source[one.source] += 1
         self.waiting[one.fileno()] = one.end
         return one, address
 
     def _make_room(self) -> bool:
-        for fd, cut in self.waiting.items():
-            del self.waiting[fd]
-            cut()
-            self.count("crowded")
-            return True
-        return False
+        if not self.waiting:
+            return False
+        fd = max(self.waiting, key=lambda one: self._by_source[self._open[one].source])  # the first of the largest
+        self.waiting.pop(fd)()
+        self.count("crowded")
+        return True
 
     def forget(self, one: _Connection) -> None:
         """It is closed."""
-        self._open.discard(one)
         self.waiting.pop(one.fileno(), None)
+        if self._open.pop(one.fileno(), None) is not None:
+            self._by_source[one.source] -= 1
+            if not self._by_source[one.source]:
+                del self._by_source[one.source]
 
     def count(self, reason: str) -> None:
         """A connection was cut; it is told soon, with those that follow."""
@@ -327,5 +337,4 @@ def listen_remotely(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno or 0)  # without the library's remark
-        raise Problem(f"the API cannot listen at {host}:{port}: {reason}; name another --api") from None
+        raise Problem(f"the API cannot listen at {host}:{port}: {why_not_bound(error)}; name another --api") from None

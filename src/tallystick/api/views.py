@@ -329,6 +329,24 @@ class Missing(View, frozen=True):
     last_heard_ms: int | None
 
 
+class MlDsaSigning(View, frozen=True):
+    """Whether the node signs the ends of epochs by ML-DSA-44, too."""
+
+    is_signing: bool
+    why_not: str | None
+    """In words."""
+    key: str | None
+    """SHA-256 of the key that it has, as `key ml-dsa` tells it."""
+    registered: str | None
+    """Likewise of the one that the ledger has for the node's own key."""
+    end_size: int | None
+    """Of the log at the newest end of an epoch that the node knows since its start; `null`: it knows none."""
+    end_signatures: int
+    """So many members' signatures of that are at hand."""
+    is_end_signed: bool
+    """Whether the node's own is among them."""
+
+
 class Status(Answer, frozen=True, kw_only=True):
     """How a node is, and why the ledger does or does not advance."""
 
@@ -387,6 +405,7 @@ class Status(Answer, frozen=True, kw_only=True):
     """That wait for the operator of this node: the oldest, 8 at most."""
     continues: Continuation | None = None
     """An older ledger that this one goes on from; `null`: none."""
+    ml_dsa: MlDsaSigning
 
 
 class PayloadUse(Answer, frozen=True, kw_only=True):

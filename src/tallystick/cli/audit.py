@@ -11,12 +11,12 @@ from tallystick.cli.output import counting, give, marked, say
 from tallystick.cli.verify import read_policy
 from tallystick.cli.words import many
 from tallystick.client.auditing import LogAudit, TrustedLog, log_of_key
-from tallystick.client.mirror import Mirror, shown_url
+from tallystick.client.mirror import Mirror
 from tallystick.client.own_node import own_node
 from tallystick.client.sources import source_at
 from tallystick.host.clock import now_ms
 from tallystick.host.seen_logs import SeenLogs
-from tallystick.host.text import is_hex_digest
+from tallystick.host.text import is_hex_digest, shown_url
 from tallystick.host.trust import TrustStore
 from tallystick.ledger.note import KeyType, parse_key
 from tallystick.problems import BadRequest, ExitCode, Problem

@@ -12,15 +12,17 @@ from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID
-from tallystick.cli.options import ChainFile, Data, Trust, argument, flag, open_source, option, trust_store
+from tallystick.cli.options import ChainFile, Data, Trust, argument, flag, node_folder, open_source, option, trust_store
 from tallystick.cli.output import MOST_LINES, field, give, hint, marked, say
-from tallystick.cli.words import how_to_verify, many, utc, validity
+from tallystick.cli.words import how_to_verify, many, utc, validity, with_ml_dsa
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import own_node
 from tallystick.client.pdf_files import as_it_was, carried_in
 from tallystick.client.pdf_files import attach as attach_proof
 from tallystick.client.proof_files import PROOF, find_proof, is_proof, is_there
 from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
 from tallystick.client.proof_writing import (
+    Kept,
     Written,
     attached_form,
     bundle_attached,
@@ -88,7 +90,8 @@ def prove(
     What was made is written if it holds, and is of the history that was verified here before: a proof of another is
     kept as evidence, as by tallystick verify.
 
-    A proof with a time stamp of its own is kept, with that, when another takes its place: FILE.DATE.tlog-proof.
+    A proof with a time stamp of its own is kept, with that, when another takes its place: FILE.DATE.tlog-proof. So is
+    one with signatures by ML-DSA-44 that the new one lacks, and that is said.
 
     A long proof has further files beside it, FILE.members and FILE.payload: hand them on together.
 
@@ -115,7 +118,7 @@ def prove(
         else:
             client = stack.enter_context(open_source(chain, data, url))
             source = NodeSource(client, since, timeout, ml_dsa=ml_dsa)
-        judge = ProofJudge(trust_store(trust), now_ms())
+        judge = ProofJudge(trust_store(trust), own_node(node_folder(data)), now_ms())
         made, failed, codes = list[ProofMade](), list[NotProved](), set[int]()
         for one in what:
             try:
@@ -176,10 +179,9 @@ def _made(source: ProofSource, judge: ProofJudge, wanted: _Wanted, since: int) -
     if described is None:
         written = write_proof(files, wanted.to)
     else:
-        if there is not None:
-            keep_attached(find_proof(wanted.to))
+        kept = keep_attached(find_proof(wanted.to), files) if there is not None else Kept()
         attach_proof(wanted.to, attached_form(files), described.sha256)
-        written = Written(wanted.to, None, None)
+        written = Written(wanted.to, None, None, kept)
     header = verdict.header
     return ProofMade(
         file=wanted.file,
@@ -193,6 +195,8 @@ def _made(source: ProofSource, judge: ProofJudge, wanted: _Wanted, since: int) -
         validity=validity_as_proven(verdict),
         is_content_gone=verdict.is_content_gone,
         was_there=there is not None,
+        kept=str(written.earlier.path) if written.earlier.path else None,
+        lost_ml_dsa=written.earlier.lost_ml_dsa,
     )
 
 
@@ -212,6 +216,10 @@ def _tell(made: list[ProofMade], failed: list[NotProved], ledger_id: str) -> Non
             say(field("validity", validity(one.validity)))
         if one.is_content_gone:
             say(field("content", f"{LACKING}; which document it is about, nobody can tell from it"))
+        if one.kept is not None and one.lost_ml_dsa:
+            say(field("earlier", f"{one.kept}, {with_ml_dsa(one.lost_ml_dsa)}; --ml-dsa makes one with such"))
+        elif one.kept is not None:
+            say(field("earlier", f"kept with its time stamp: {one.kept}"))
         beside = [name for name in (one.members, one.payload) if name is not None]
         if beside:
             say(field("hand on too", ", ".join(beside)))

@@ -10,11 +10,12 @@ import typer
 from tallystick.api.command_views import NotProved, NotStamped, ProofRenewed, ProofsRenewed, ProofStamped
 from tallystick.api.problem_view import problem_view
 from tallystick.cli.anchor import open_anchorer
-from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, open_source, option, trust_store
+from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, node_folder, open_source, option, trust_store
 from tallystick.cli.output import MOST_LINES, counting, give, marked, say, say_table
 from tallystick.cli.verify import span_ms
-from tallystick.cli.words import many, utc
+from tallystick.cli.words import many, utc, with_ml_dsa
 from tallystick.client.made_proofs import ProofJudge
+from tallystick.client.own_node import own_node
 from tallystick.client.proof_folders import find_proofs
 from tallystick.client.proof_sources import NodeSource, ProofSource, open_mirror
 from tallystick.client.renewing import Renewer
@@ -60,6 +61,9 @@ def renew(
     A proof with a time stamp of its own is kept, with that, as FILE.DATE.tlog-proof and FILE.DATE.tsr: the older one
     serves after a break. verify --signed-before finds it, and renew leaves it as it is.
 
+    A proof with signatures by ML-DSA-44 is renewed at a later epoch's end that members signed so, too. Where there is
+    none, at a mirror or without tallystick[pq], the new one is without them: the earlier one is kept, and that is said.
+
     A proof that a PDF carries (certify --attach) is replaced in the PDF, which is read as it was before. One that was
     changed since is told, and left. Other files are not touched.
 
@@ -82,7 +86,7 @@ def renew(
             source: ProofSource = open_mirror(mirror, stack)
         else:
             source = NodeSource(stack.enter_context(open_source(chain, data, url)), timeout_s=timeout)
-        renewer = Renewer(source, ProofJudge(trust_store(trust), now_ms()), older_than)
+        renewer = Renewer(source, ProofJudge(trust_store(trust), own_node(node_folder(data)), now_ms()), older_than)
         with counting("Renewing proofs", len(found)) as on_done:
             for done in run.go(renewer, found):
                 on_done(done)
@@ -155,6 +159,11 @@ def _tell(told: ProofsRenewed) -> None:
         say(marked("×", lost.what, f" is not renewed: {lost.problem.detail}"))
     for bare in told.not_stamped[:MOST_LINES]:
         say(marked("×", bare.proof, f" is not time stamped: {bare.problem.detail}"))
+    poorer = [one for one in told.proofs if one.kept is not None and one.lost_ml_dsa]
+    for one in poorer[:MOST_LINES]:
+        say(marked("!", one.proof, f" is renewed; the earlier one is kept, {with_ml_dsa(one.lost_ml_dsa)}: {one.kept}"))
+    if len(poorer) > MOST_LINES:
+        say(f"… and {len(poorer) - MOST_LINES:,} more of which the earlier one is kept")
     more = max(0, len(told.failed) - MOST_LINES) + max(0, len(told.not_stamped) - MOST_LINES)
     if more:
         say(f"… and {more:,} more that are not")

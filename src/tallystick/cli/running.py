@@ -1,10 +1,13 @@
 """`tallystick run`: this node, in the foreground, until it is told to stop."""
 
 import dataclasses
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
 
 import typer
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from tallystick.host.ml_dsa import MlDsaWallet
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+_STANDARD_INPUT: Final = 0
 _FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
 
 
@@ -57,6 +61,9 @@ def run(
     no_passphrase: NoPassphrase = False,
     log_json: Annotated[bool, flag("--log-json", "Write the log as one JSON object a line.")] = False,
     log_level: Annotated[LogLevel, option("What is worth a line.")] = "info",
+    until_eof: Annotated[
+        bool, flag("--until-eof", "End, too, when standard input ends: with the program that holds it.")
+    ] = False,
     api: Annotated[
         str | None, option("Answer over HTTP there, too: reads and signed submissions.", "ADDRESS:PORT")
     ] = None,
@@ -76,6 +83,8 @@ def run(
 
     Example: tallystick run --data ./node --passphrase-file ./passphrase
     """
+    if until_eof:
+        Thread(target=_end_with_input, daemon=True).start()
     folder = node_folder(data)
     settings = folder.check_startable()
     settings = replace(settings, listen=listen or settings.listen, address=address or settings.address)
@@ -99,6 +108,13 @@ def run(
             witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
             tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet, stack))
         run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, log_json=log_json, log_level=log_level)
+
+
+def _end_with_input() -> None:
+    """Tell this process to stop once its standard input ends: who holds that is gone, however it ended."""
+    while os.read(_STANDARD_INPUT, 4_096):  # not `sys.stdin`: the interpreter may not end while a thread reads that
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _witness(folder: DataFolder, wallet: Wallet, stack: ExitStack) -> "WitnessDoor":

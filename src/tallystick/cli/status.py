@@ -80,6 +80,8 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
         "agreement": f"epoch {told.epoch:,}, view {told.view:,}; it {_role(told)}",
         "peers": f"{told.peers} connected; {reach}",
     }
+    if told.ml_dsa.key is not None or told.ml_dsa.registered is not None:
+        lines["ML-DSA-44"] = _ml_dsa(told.ml_dsa)
     beside = [field("!", continued(told.continues), "bold yellow")] if told.continues else []
     beside += [field("missing", _missing(one, told.now_ms), "yellow") for one in told.missing]
     beside += [field("motion", _motion(one), "yellow") for one in told.motions]
@@ -105,6 +107,18 @@ def _erasure(one: governed_views.Erasure) -> str:
 def _rotation(one: governed_views.Rotation) -> str:
     stop = f"if that is a thief's: tallystick member stop-rotation {one.organisation}"
     return f"{called(one.before)} is followed by {one.after[:SHORT_ID]}… on {utc(one.due_ms)}; {stop}"
+
+
+def _ml_dsa(told: views.MlDsaSigning) -> str:
+    """Of a member that registered a key, or has one."""
+    if not told.is_signing:
+        return f"it does not sign: {told.why_not}"
+    key = f"it signs the ends of epochs by the key {(told.key or '')[:SHORT_ID]}…"
+    if told.end_size is None:
+        return f"{key}; of none since its start is a signature at hand"
+    own = "its own among them" if told.is_end_signed else "its own is not there"
+    at_hand = f"{many(told.end_signatures, 'signature')} of the newest, of {many(told.end_size, 'certificate')}"
+    return f"{key}; {at_hand}, {own}"
 
 
 def _role(told: views.Status) -> str:

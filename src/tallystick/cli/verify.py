@@ -23,6 +23,7 @@ from tallystick.client.proof_files import Found, RawProof, find_proof, find_proo
 from tallystick.client.verdicts import Question, Verifier
 from tallystick.host.clock import now_ms
 from tallystick.host.ml_dsa import ml_dsa_verifier
+from tallystick.host.text import shown_url
 from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.tlog_conflict import MAX_CONFLICT_BYTES
 from tallystick.ledger.tlog_policy import MAX_POLICY_BYTES, Policy, parse_policy
@@ -115,7 +116,8 @@ def verify(
     if signed_before is not None and online is not None:
         raise typer.BadParameter("--signed-before asks of the proof at hand, --online of a newer one")
     policy_read = read_policy(policy) if policy else None
-    asked = Question(now_ms(), ledger, issuer, at, fresh, policy_read, online, signed_before)
+    place = shown_url(online) if online is not None else None
+    asked = Question(now_ms(), ledger, issuer, at, fresh, policy_read, place, signed_before)
     with ExitStack() as stack:
         fetch = _Asking(online, stack) if online is not None else None
         verifier = Verifier(trust_store(trust), own_node(node_folder(data)), asked, fetch)

@@ -113,6 +113,11 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else plural}"
 
 
+def with_ml_dsa(members: int) -> str:
+    """What an earlier proof has that so many signed by ML-DSA-44, and not the new one."""
+    return f"with ML-DSA-44 signatures of {many(members, 'member')} that the new one lacks"
+
+
 def how_to_verify(named: str, ledger_id: str) -> str:
     """What to tell people to whom a proof is handed on: it counts for those who trust its ledger."""
     return (

@@ -9,10 +9,12 @@ import httpx
 
 from tallystick.api.command_views import ProofStamped
 from tallystick.api.proof_views import TimeStamp
+from tallystick.client.doors import said_of
 from tallystick.client.proof_files import PROOF, TIME_STAMP, RawProof, counted_proof
 from tallystick.client.proof_writing import write_time_stamp
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, read_token
 from tallystick.client.time_stamps import TimeStamps, check_available
+from tallystick.host.text import shown_url
 from tallystick.ledger.errors import Refused
 from tallystick.problems import BadRequest, ExitCode, Problem, RefusedInput
 
@@ -43,12 +45,13 @@ class Anchorer:
         check_available("ask for time stamps, and to verify them,")
         try:
             parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise BadRequest(f"{url} is no URL: {error}; name the authority's with --tsa") from None
+        except httpx.InvalidURL:
+            raise BadRequest(f"{shown_url(url)} is no URL; name the authority's with --tsa") from None
         if parsed.scheme not in _SCHEMES or not parsed.host:
-            raise BadRequest(f"{url} is no URL of a time stamping authority: http://… or https://…")
+            raise BadRequest(f"{shown_url(url)} is no URL of a time stamping authority: http://… or https://…")
         self.requests = 0
-        self._url, self._time_stamps, self._timeout_s = url, time_stamps, timeout_s
+        self._url, self._where = parsed, shown_url(url)
+        self._time_stamps, self._timeout_s = time_stamps, timeout_s
         self._away: AuthorityAway | None = None
         self._tokens: dict[bytes, tuple[bytes, TimeStamp] | Problem] = {}
         """By the SHA-512 of the note: what stands beside a proof of it, or came, or why not."""
@@ -113,15 +116,15 @@ class Anchorer:
         try:
             stamp, nonce = self._time_stamps.judge(note, response), read_token(response).nonce
         except Refused as refused:
-            raise NoToken(f"{self._url} gave no token that holds: {refused.reason}; ask another with --tsa") from None
+            raise NoToken(f"{self._where} gave no token that holds: {refused.reason}; ask another with --tsa") from None
         if stamp.state == "not_trusted":
             by = f", {stamp.authority}" if stamp.authority else ""
             advice = "get its root certificate from the authority: tallystick trust add-tsa FILE.pem"
-            raise NoToken(f"{self._url} stamped under an authority that you do not trust{by}; {advice}")
+            raise NoToken(f"{self._where} stamped under an authority that you do not trust{by}; {advice}")
         if stamp.not_later_ms is None:
-            raise NoToken(f"{self._url} gave no token that holds: {stamp.reason}; ask another with --tsa")
+            raise NoToken(f"{self._where} gave no token that holds: {stamp.reason}; ask another with --tsa")
         if nonce != request.nonce:
-            raise NoToken(f"{self._url} gave the answer to another request (its nonce differs); ask again")
+            raise NoToken(f"{self._where} gave the answer to another request (its nonce differs); ask again")
         return response, stamp
 
     def _ask(self, request: bytes) -> bytes:
@@ -129,13 +132,10 @@ class Anchorer:
         try:
             return asyncio.run(self._exchange(request))
         except (httpx.TimeoutException, TimeoutError):
-            raise AuthorityAway(f"{self._url} did not answer within {self._timeout_s:g} s; try again later") from None
+            raise AuthorityAway(f"{self._where} did not answer within {self._timeout_s:g} s; try again later") from None
         except httpx.HTTPError as error:
-            told, advice = (
-                str(error) or type(error).__name__,
-                "compare the URL with the authority's, or try again later",
-            )
-            raise AuthorityAway(f"{self._url} cannot be asked: {told}; {advice}") from None
+            advice = "compare the URL with the authority's, or try again later"
+            raise AuthorityAway(f"{self._where} cannot be asked: {said_of(error)}; {advice}") from None
 
     async def _exchange(self, request: bytes) -> bytes:
         headers = {"Content-Type": _ASKS, "Accept": _ANSWERS, "Accept-Encoding": "identity"}
@@ -147,14 +147,14 @@ class Anchorer:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if response.status_code != httpx.codes.OK or kind != _ANSWERS:
                 told = f"HTTP {response.status_code}, {kind or 'no content type'}"
-                raise NoToken(f"{self._url} answers no time stamp ({told}); is it the authority's URL?")
+                raise NoToken(f"{self._where} answers no time stamp ({told}); is it the authority's URL?")
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise NoToken(f"{self._url} answers compressed, though it was asked not to; ask another with --tsa")
+                raise NoToken(f"{self._where} answers compressed, though it was asked not to; ask another with --tsa")
             body = bytearray()
             async for part in response.aiter_raw():
                 body += part
                 if len(body) > MAX_TOKEN_BYTES:
-                    raise NoToken(f"{self._url} answers more than {MAX_TOKEN_BYTES:,} bytes; ask another")
+                    raise NoToken(f"{self._where} answers more than {MAX_TOKEN_BYTES:,} bytes; ask another")
             return bytes(body)
 
 

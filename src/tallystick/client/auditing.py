@@ -20,7 +20,7 @@ from tallystick.ledger.merkle import EMPTY_ROOT, root_from_consistency
 from tallystick.ledger.note import Note, NoteKey
 from tallystick.ledger.tlog_conflict import make_conflict
 from tallystick.ledger.tlog_policy import Policy
-from tallystick.problems import ExitCode, Problem
+from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 from tallystick.proof.head import Head, proven_head
 from tallystick.proof.members import Anchor, Conflict
 from tallystick.storage.log_tiles import Tree
@@ -180,9 +180,12 @@ class LogAudit:
         old, new = self.before.checkpoint, self.checkpoint
         if new.size < old.size:
             self._keep_smaller(self.before)
+            self._check_is_part(self.before)
             said = f"{self._mirror.where} shows {new.size:,} entries of the log {new.origin}, {old.size:,} were seen"
             what = "it is an old copy, the log was rolled back, or it is a fork"
-            advice = "its checkpoint is kept: the next audit of a larger log tells"
+            advice = (
+                "its checkpoint is kept: audit again the source that was audited before, or a larger log, which tells"
+            )
             raise OlderLog(f"{said}: {what}; {advice}")
         self._check_goes_on(self.before.note, self.before.anchor)
         for one in self.before.smaller:
@@ -193,6 +196,22 @@ class LogAudit:
         one = Smaller(self.note.encoded, self.anchor)
         if all(known.encoded != one.encoded for known in before.smaller):
             self._logs.keep(replace(before, smaller=(*before.smaller, one)[-MAX_SMALLER:]), before)
+
+    def _check_is_part(self, before: SeenLog) -> None:
+        """Raise `OtherHistory` if the source itself still has what shows that the larger log has another root here.
+
+        That takes hashes of the larger log's tree, and of that only the root is kept. So a source that serves a fork
+        alone is convicted by the next one that has what was seen: it is asked all the same, as a log that was rolled
+        back often leaves its tiles.
+        """
+        if not self.checkpoint.size:
+            return
+        try:
+            shown = self._shown(self.checkpoint, before.checkpoint)
+        except (DamagedStore, Missing, NotInTime, NotRunning):
+            return
+        if shown[0] != self.checkpoint.root:
+            raise self._other_history(before.note, before.anchor, shown)
 
     def _check_goes_on(self, earlier: Note, anchor: Anchor | None) -> None:
         """Raise `OtherHistory`, `DamagedStore` unless the log goes on from an earlier checkpoint, of `anchor`."""

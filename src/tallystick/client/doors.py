@@ -19,6 +19,7 @@ import msgspec
 from tallystick.api import views
 from tallystick.api.questions import JSON, MESSAGEPACK, Submission
 from tallystick.host.local_socket import short_address
+from tallystick.host.text import shown_url
 from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 
 API_SOCKET: Final = "api.sock"
@@ -28,6 +29,7 @@ _MOST_WAIT_S: Final = 10
 _PATIENCE_S: Final = 30.0
 _MOST_ANSWER_S: Final = 300.0
 _MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_MOST_PORT: Final = 65_535
 _BUSY: Final = (429, 503)
 _NOT_PACKED: Final = {"Accept-Encoding": "identity"}
 """What is compressed has no bound before it is opened."""
@@ -53,7 +55,8 @@ async def open_door(
     Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
     """
     if str(where).startswith(("http://", "https://")):
-        return await stack.enter_async_context(httpx.AsyncClient(base_url=str(where), timeout=_PATIENCE_S)), False
+        url = parsed_url(str(where), "a node", "https://node.example:7118")
+        return await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S)), False
     path = Path(where).expanduser()
     transport: httpx.AsyncBaseTransport
     if is_file := path.is_file():
@@ -65,6 +68,20 @@ async def open_door(
         transport = httpx.AsyncHTTPTransport(uds=socket_address(path), verify=False)  # no TLS: 50 ms less
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client), is_file
+
+
+def parsed_url(url: str, what: str, example: str) -> httpx.URL:
+    """Where a node or a mirror is. Raises `Problem` for what is no URL of `what`, as the example is."""
+    shown = shown_url(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise Problem(f"{shown} is no URL; name that of {what}, as {example}") from None
+    if not parsed.host or parsed.query or parsed.fragment:
+        raise Problem(f"{shown} is no URL of {what}; name it without ? and #, as {example}")
+    if parsed.port is not None and not 0 < parsed.port <= _MOST_PORT:
+        raise Problem(f"{shown} names port {parsed.port}; ports are 1 to {_MOST_PORT:,}")
+    return parsed
 
 
 def socket_address(path: Path) -> str:
@@ -128,7 +145,8 @@ async def _asked(http: httpx.AsyncClient, asked: Request) -> httpx.Response:
             raise NotInTime("the node did not answer in time; look at its log") from None
         except httpx.HTTPError as error:
             if attempt == _ATTEMPTS or not asked.is_repeatable:
-                raise NotRunning(f"the node at {http.base_url} cannot be asked: {said_of(error)}") from None
+                where = shown_url(str(http.base_url))
+                raise NotRunning(f"the node at {where} cannot be asked: {said_of(error)}") from None
         else:
             is_busy = response.status_code in _BUSY and problem_in(response).code in ("busy", "too-many-requests")
             if attempt == _ATTEMPTS or not is_busy:

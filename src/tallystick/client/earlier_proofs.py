@@ -1,7 +1,8 @@
-"""Earlier proofs of a document, each with the time stamp that was made of it: kept beside the one that is in its place.
+"""Earlier proofs of a document that have what the one in their place lacks: kept beside it.
 
-FILE.YYYY-MM-DD.tlog-proof with FILE.YYYY-MM-DD.tsr, and .members and .payload if it has them, by the date of the token;
-the second of a day is FILE.YYYY-MM-DD.2. An old token is the better one once a kind of signature is broken.
+That is a time stamp, or signatures by ML-DSA-44. FILE.YYYY-MM-DD.tlog-proof with FILE.YYYY-MM-DD.tsr, .members and
+.payload if it has them, by the date of the token, or else of the checkpoint's block; the second of a day is
+FILE.YYYY-MM-DD.2. An old token is the better one once a kind of signature is broken.
 """
 
 import hashlib
@@ -15,7 +16,10 @@ from typing import Final
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, RawProof
 from tallystick.client.time_stamp_token import read_token
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.fields import ML_DSA_SIGNATURE_BYTES
+from tallystick.ledger.tlog_proof import parse_proof
 
+_ML_DSA_LINE_BYTES: Final = 8 + ML_DSA_SIGNATURE_BYTES
 _MOST_OF_A_DAY: Final = 99
 _MOST_EARLIER: Final = 64
 _LAST_S: Final = 253_402_300_799
@@ -31,11 +35,34 @@ def stamped_on(files: RawProof) -> str | None:
             return None
     except Refused:
         return None
-    return datetime.fromtimestamp(min(token.not_later_ms // 1000, _LAST_S), UTC).date().isoformat()
+    return _date(token.not_later_ms)
+
+
+def kept_under(before: RawProof, made: bytes) -> str | None:
+    """The date under which a proof is kept when another takes its place; `None`: the other has all that it has."""
+    date = stamped_on(before)
+    return _date(before.bundle.extra.header.timestamp_ms) if date is None and lost_ml_dsa(before.proof, made) else date
+
+
+def lost_ml_dsa(before: bytes, made: bytes) -> int:
+    """So many signed the one proof by ML-DSA-44, and not the other, by the form of the lines: none is verified."""
+    return len(_ml_dsa_names(before) - _ml_dsa_names(made))
+
+
+def _ml_dsa_names(proof: bytes) -> frozenset[str]:
+    try:
+        lines = parse_proof(proof).checkpoint.signatures
+    except Refused:
+        return frozenset()
+    return frozenset(one.name for one in lines if len(one.signature) == _ML_DSA_LINE_BYTES)
+
+
+def _date(time_ms: int) -> str:
+    return datetime.fromtimestamp(min(time_ms // 1000, _LAST_S), UTC).date().isoformat()
 
 
 def places(document: Path, date: str, files: RawProof) -> Iterator[dict[Path, bytes]]:
-    """Under which names a proof and its token can be kept: the one after the other; the proof is the last to write."""
+    """Under which names a proof can be kept with its token: the one after the other; the proof is the last to write."""
     for number in range(1, _MOST_OF_A_DAY + 1):
         base = f"{document.name}.{date}" + (f".{number}" if number > 1 else "")
         data = {TIME_STAMP: files.time_stamp, MEMBERS: files.members, PAYLOAD: files.payload, PROOF: files.proof}

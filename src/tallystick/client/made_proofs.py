@@ -1,10 +1,13 @@
 """Judges proofs that were made just now, under what was verified of their ledger before: who made them is not believed.
 
+That is what the trust folder keeps, and the chain of the user's own node, as for `verify`.
+
 A proof of another history than was verified here replaces none, and is kept as evidence, as `verify` does.
 """
 
 from pathlib import Path
 
+from tallystick.client.own_node import KnownBefore, OwnNode, check_not_after
 from tallystick.client.proof_files import RawProof
 from tallystick.host.ml_dsa import ml_dsa_verifier
 from tallystick.host.own_files import TrustError
@@ -19,19 +22,27 @@ from tallystick.storage.making import ProofFiles
 
 
 class ProofJudge:
-    """Judges proofs under the user's trusted ledgers, at one time."""
+    """Judges proofs under the user's trusted ledgers and own node, at one time."""
 
-    def __init__(self, store: TrustStore, now_ms: int) -> None:
+    def __init__(self, store: TrustStore, own: OwnNode, now_ms: int) -> None:
         self.now_ms = now_ms
-        self._store = store
+        self._store, self._own, self._known_before = store, own, KnownBefore(own)
 
     def verdict(self, bundle: Bundle, ledger_id: bytes, start: tuple[Anchor, ...] = ()) -> Verdict:
         """What a proof shows to who trusts its ledger, whatever became of the certificate.
 
-        `start`: known beside what is kept. Raises `NotProven`, `Conflict`, `TrustError`, `DamagedStore`.
+        `start`: known beside that. Raises `NotProven`, `Conflict`, `TrustError`, `StoreError`.
         """
-        kept = self._store.get(ledger_id)
-        anchors = kept.anchors if kept is not None else ()
+        kept, before = self._store.get(ledger_id), self._own.continues
+        shown = self._verified(bundle, ledger_id, kept.anchors if kept is not None else (), start)
+        if kept is None and before is not None and before.ledger_id == ledger_id:
+            check_not_after(before, shown)
+        return shown
+
+    def _verified(
+        self, bundle: Bundle, ledger_id: bytes, kept: tuple[Anchor, ...], start: tuple[Anchor, ...]
+    ) -> Verdict:
+        anchors = self._known_before.anchors(ledger_id, bundle.extra.header.index, kept)
         epochs = {one.epoch for one in anchors}
         begun = (one for one in start if one.epoch not in epochs)
         try:

@@ -5,7 +5,6 @@ A hostile one can deny, and no more: what is read is bounded in size and time, a
 
 import asyncio
 import random
-import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,8 @@ from typing import Final, Protocol, Self, TypeVar
 
 import httpx
 
-from tallystick.client.doors import said_of
+from tallystick.client.doors import parsed_url, said_of
+from tallystick.host.text import shown_url
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
@@ -44,7 +44,6 @@ _PATIENCE_S: Final = 10.0
 _SLOWEST_BYTES_A_S: Final = 32 * 1024
 """A file that comes slower than this, after the patience, is given up."""
 _AT_ONCE: Final = 8
-_MOST_PORT: Final = 65_535
 _MOST_KEPT_BYTES: Final = 32 * 1024 * 1024
 _GONE: Final = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.GONE)
 """Object stores answer with 403 for what they do not have, if whoever asks may not list them."""
@@ -124,11 +123,6 @@ class FolderFiles:
         """Nothing is held."""
 
 
-def shown_url(url: str) -> str:
-    """A URL without the name and password of a user in it."""
-    return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", url, flags=re.IGNORECASE)
-
-
 class _Plain:
     """A body as it is."""
 
@@ -163,15 +157,8 @@ class WebFiles:
 
     def __init__(self, where: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport`: the way there, if it is not the network. Raises `Problem` for what is no URL of a folder."""
-        self.where = url = shown_url(where)
-        try:
-            self._base = httpx.URL(where if where.endswith("/") else where + "/")
-        except httpx.InvalidURL:
-            raise Problem(f"{url} is no URL; name that of a mirror's folder, as https://log.example/mirror") from None
-        if not self._base.host or self._base.query or self._base.fragment:
-            raise Problem(f"{url} is no URL of a folder; name it without ? and #, as https://log.example/mirror")
-        if self._base.port is not None and not 0 < self._base.port <= _MOST_PORT:
-            raise Problem(f"{url} names port {self._base.port}; ports are 1 to {_MOST_PORT:,}")
+        self.where = shown_url(where)
+        self._base = parsed_url(where if where.endswith("/") else where + "/", "a folder", "https://log.example/mirror")
         limits = httpx.Limits(max_connections=_AT_ONCE)
         headers = {"Accept-Encoding": "identity"}
         self._runner = asyncio.Runner()

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Protocol
 
 from tallystick.client.blocking import Client
-from tallystick.client.mirror import Mirror, NoMirror, files_at, shown_url
+from tallystick.client.doors import AnswerProblem
+from tallystick.client.mirror import Mirror, NoMirror, files_at
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.proof_writing import certificate_about
 from tallystick.host.data_folder import DataFolder
+from tallystick.host.text import shown_url
 from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FileStatement, check_document
-from tallystick.problems import DamagedStore, NotThere, Problem
+from tallystick.problems import DamagedStore, NotThere, NotYet, Problem
 from tallystick.storage.making import ProofFiles
 
 
@@ -31,6 +33,9 @@ class ProofSource(Protocol):
 
     def prove(self, certificate_id: str, before: Bundle | None) -> ProofFiles:
         """The proof of a certificate, of which there may be an earlier one. Raises `Problem`."""
+
+    def prove_by_ml_dsa(self, certificate_id: str) -> ProofFiles | None:
+        """At the newest epoch's end that members cosigned by ML-DSA-44, too; `None`: none is known there."""
 
 
 class NodeSource:
@@ -59,6 +64,15 @@ class NodeSource:
         return self._client.prove(
             certificate_id, since=self._since, fresh=fresh, ml_dsa=self._ml_dsa, timeout_s=self._timeout_s
         )
+
+    def prove_by_ml_dsa(self, certificate_id: str) -> ProofFiles | None:
+        """As the node has it since its start; a file keeps none."""
+        try:
+            return self._client.prove(certificate_id, since=self._since, ml_dsa=True, timeout_s=self._timeout_s)
+        except AnswerProblem as problem:
+            if problem.code in (NotYet.code, NotThere.code):
+                return None
+            raise
 
 
 class MirrorSource:
@@ -92,6 +106,9 @@ class MirrorSource:
     def prove(self, certificate_id: str, before: Bundle | None) -> ProofFiles:
         """With the content that the earlier proof has."""
         return self._prover.prove(certificate_id, before)
+
+    def prove_by_ml_dsa(self, certificate_id: str) -> None:
+        """A mirror has no signatures by ML-DSA-44."""
 
 
 def open_mirror(where: str, stack: ExitStack) -> MirrorSource:

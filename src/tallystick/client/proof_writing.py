@@ -15,7 +15,7 @@ from tallystick.client.batches import Result
 from tallystick.client.blocking import Client
 from tallystick.client.doors import AnswerProblem
 from tallystick.client.drafts import UNDER_WAY
-from tallystick.client.earlier_proofs import places, stamped_on
+from tallystick.client.earlier_proofs import kept_under, lost_ml_dsa, places, stamped_on
 from tallystick.client.pdf_files import Marked, attach, carried_in, mark_in
 from tallystick.client.pdf_revision import AttachedProof
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, Found, RawProof, is_there, read_proof
@@ -40,26 +40,36 @@ _IN_PLACE: Final = "make its folder writable, or leave it out"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+class Kept(NamedTuple):
+    """What became of a proof whose place another took."""
+
+    path: Path | None = None
+    """Where it is now; `None`: nowhere, as the other has all that it had."""
+    lost_ml_dsa: int = 0
+    """So many signed it by ML-DSA-44, and not the other."""
+
+
 class Written(NamedTuple):
     """The files of a proof."""
 
     proof: Path
     members: Path | None
     payload: Path | None
+    earlier: Kept = Kept()
 
 
 def write_proof(made: ProofFiles, path: Path, advice: str = _TO) -> Written:
     """Write a proof, and what stands beside it, durably; the proof is the last to take its place.
 
-    `advice` is what the command has to do where it cannot be. A proof of before that has a time stamp of its own is
-    kept beside it, with that, under its date.
+    `advice` is what the command has to do where it cannot be. A proof of before that has a time stamp of its own, or
+    signatures by ML-DSA-44 that this one lacks, is kept beside it under its date.
 
     Cut off before that, it stands as it was, maybe beside new .members, which need not fit it: `verify` tells what to
     do, and to write the proof again mends it. What is no file of a proof is not replaced. Raises `CannotMake`.
     """
     base = path.with_name(path.name.removesuffix(PROOF))
     members, payload = (base.with_name(base.name + ending) for ending in (MEMBERS, PAYLOAD))
-    data = {members: made.members, payload: made.payload, path: made.proof.encode()}
+    data, earlier = {members: made.members, payload: made.payload, path: made.proof.encode()}, Kept()
     for beside, codec in ((members, hand_over_codec), (payload, payload_codec)):
         if data[beside] is not None:
             _check_is_of_proof(beside, codec, advice)
@@ -67,44 +77,51 @@ def write_proof(made: ProofFiles, path: Path, advice: str = _TO) -> Written:
         if certificate_in(path) is None:
             raise CannotMake(f"{path} is there, and is no proof; {advice}")
         if (before := read_proof(path)).proof != data[path]:
-            keep_earlier(base, before, path, advice)
+            earlier = _kept(base, before, made, path, advice)
     _replace({one: written for one, written in data.items() if written is not None}, advice)
-    return Written(path, members if made.members is not None else None, payload if made.payload is not None else None)
+    has_members, has_payload = made.members is not None, made.payload is not None
+    return Written(path, members if has_members else None, payload if has_payload else None, earlier)
 
 
-def replace_proof(made: ProofFiles, found: Found) -> None:
+def replace_proof(made: ProofFiles, found: Found) -> Kept:
     """Write a proof durably in the place of one of the same certificate: a file of its own, or the PDF that carries it.
 
     Raises `CannotMake`, `CannotAttach`, `UnreadableFile`; that is as it was, then.
     """
     assert found.path is not None, "it was found there"
-    if found.is_attached:
-        assert found.document is not None, "the PDF"
-        keep_attached(found)
-        attach(found.path, attached_form(made), found.document.sha256)
-    else:
-        write_proof(made, found.path, _IN_PLACE)
+    if not found.is_attached:
+        return write_proof(made, found.path, _IN_PLACE).earlier
+    assert found.document is not None, "the PDF"
+    earlier = keep_attached(found, made)
+    attach(found.path, attached_form(made), found.document.sha256)
+    return earlier
 
 
-def keep_attached(found: Found) -> None:
-    """Keep the proof that a PDF carries, as `keep_earlier` does, before it is replaced. Raises `CannotMake`."""
-    if found.path is not None and found.files is not None:
-        keep_earlier(found.path, found.files, found.path, _IN_PLACE)
+def keep_attached(found: Found, made: ProofFiles) -> Kept:
+    """Keep the proof that a PDF carries, before it is replaced, as `write_proof` does. Raises `CannotMake`."""
+    if found.path is None or found.files is None:
+        return Kept()
+    return _kept(found.path, found.files, made, found.path, _IN_PLACE)
 
 
-def keep_earlier(document: Path, files: RawProof, like: Path, advice: str) -> None:
-    """Keep a proof that is about to be replaced, with its token, if it has one: durably, under the date of that.
+def _kept(document: Path, before: RawProof, made: ProofFiles, like: Path, advice: str) -> Kept:
+    proof = made.proof.encode()
+    if (date := kept_under(before, proof)) is None:
+        return Kept()
+    return Kept(_keep_earlier(document, before, date, like, advice), lost_ml_dsa(before.proof, proof))
+
+
+def _keep_earlier(document: Path, files: RawProof, date: str, like: Path, advice: str) -> Path:
+    """Keep a proof that is about to be replaced, with its token, durably; returns where.
 
     They are readable to whom `like` is. Raises `CannotMake`, `UnreadableFile`.
     """
-    if (date := stamped_on(files)) is None:
-        return
     for data in places(document, date, files):
         there = {path: read_bounded(path, len(one)) for path, one in data.items() if is_taken(path, advice)}
         if all(data[path] == one for path, one in there.items()):
             if len(there) < len(data):
                 _replace(data, advice, like)
-            return
+            return list(data)[-1]
     raise CannotMake(f"{document} has too many earlier proofs of {date}; move some away")
 
 
@@ -123,8 +140,8 @@ def write_time_stamp(response: bytes, found: Found) -> Path:
             raise CannotMake(f"{path} is there, and is no time stamp token; move it away") from None
         if document.is_file() and _is_over_document(before, document, found):
             raise CannotMake(f"{path} is there, a time stamp of the document itself; move it away")
-        if found.files is not None:
-            keep_earlier(document, found.files, found.path, _IN_PLACE)
+        if found.files is not None and (date := stamped_on(found.files)) is not None:
+            _keep_earlier(document, found.files, date, found.path, _IN_PLACE)
     _replace({path: response}, _IN_PLACE)
     return path
 

@@ -1,9 +1,14 @@
 """Renews the proofs in a folder: each is replaced by one that holds and shows a later status, or left as it is.
 
+A proof with signatures by ML-DSA-44 is replaced by one at a later epoch's end that has some, too; where there is none,
+by one without, and kept.
+
 A proof that a PDF carries is replaced in it: the PDF stays as it was, and so does one that was changed since.
 """
 
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tallystick.api.command_views import ProofRenewed
 from tallystick.client.made_proofs import ProofJudge
@@ -46,12 +51,22 @@ class Renewer:
         before_ms = known.status_s * 1000
         if self._older_ms is not None and self._judge.now_ms - before_ms <= self._older_ms:
             return _told(path, known, "young", before_ms)
-        made = self._source.prove(certificate_id, before)
-        newer = self._newer(made, before)
+        made, newer = self._latest(certificate_id, before, known)
         if newer.status_s <= known.status_s or newer.header.index < known.header.index:
             return _told(path, known, "as_new", before_ms)
-        replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
-        return _told(path, newer, "renewed", before_ms)
+        earlier = replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
+        told = _told(path, newer, "renewed", before_ms)
+        return replace(told, kept=str(earlier.path) if earlier.path else None, lost_ml_dsa=earlier.lost_ml_dsa)
+
+    def _latest(self, certificate_id: str, before: Bundle, known: Verdict) -> tuple[ProofFiles, Verdict]:
+        """In the place of a proof that is signed by ML-DSA-44, as far as that is verified here, one that is, too.
+
+        Where there is none, as in the place of others, the newest. Raises `Problem`.
+        """
+        made = self._source.prove_by_ml_dsa(certificate_id) if known.ml_dsa.signed else None
+        if made is None:
+            made = self._source.prove(certificate_id, before)
+        return made, self._newer(made, before)
 
     def _newer(self, made: ProofFiles, before: Bundle) -> Verdict:
         """What the new proof shows. Raises `DamagedStore` unless it holds and is of the same certificate."""

@@ -20,7 +20,7 @@ from tallystick.api.proven import (
     proven_view,
 )
 from tallystick.client.earlier_proofs import earlier_proofs
-from tallystick.client.own_node import OwnNode
+from tallystick.client.own_node import KnownBefore, OwnNode, check_not_after
 from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
@@ -70,7 +70,7 @@ class Question(NamedTuple):
     fresh_ms: int | None = None
     policy: Policy | None = None
     url: str | None = None
-    """Of the node or mirror that a newer proof comes from; a folder, too."""
+    """Of the node or mirror that a newer proof comes from, as it is told (`shown_url`); a folder, too."""
     signed_before_ms: int | None = None
     """A time stamp has to show that the checkpoint's signatures existed before."""
 
@@ -123,8 +123,7 @@ class Verifier:
         self._known: dict[bytes, _Trust] = {}
         self._newest: dict[bytes, _Newest] = {}
         self._time_stamps = TimeStamps(Authorities(store.path).read_all)
-        self._own_anchors: dict[int, Anchor | None] = {}
-        """By the index that was asked for: proofs that are made together are of one block."""
+        self._known_before = KnownBefore(own)
 
     def verify(self, found: Found) -> v.FileVerdict:
         """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger.
@@ -247,7 +246,10 @@ class Verifier:
             judged = _Judged(verdict, failed, advice_of(failed, bundle))
         if judged.verdict is None:
             return judged
-        if trust.until is not None and (late := _after(trust.until, judged.verdict)) is not None:
+        try:
+            if trust.until is not None:
+                check_not_after(trust.until, judged.verdict)
+        except NotProven as late:
             return _Judged(None, late)
         newer = judged.verdict.anchor
         before = self._newest.get(ledger_id)
@@ -260,15 +262,9 @@ class Verifier:
         """What was verified before, by this command, too, and by the own node."""
         if trust.ledger_id is None:
             return ()
-        own = self._own_anchor(header.index) if trust.ledger_id == self._own.ledger_id else None
         newest = self._newest.get(trust.ledger_id)
-        known = (*trust.kept, *([own] if own else []), *([newest.anchor] if newest else []))
-        return tuple(sorted(known, key=lambda one: one.index))
-
-    def _own_anchor(self, index: int) -> Anchor | None:
-        if index not in self._own_anchors:
-            self._own_anchors[index] = self._own.anchor(index)
-        return self._own_anchors[index]
+        known = (*trust.kept, *([newest.anchor] if newest else []))
+        return self._known_before.anchors(trust.ledger_id, header.index, known)
 
     def _conflict(self, ledger_id: bytes, files: RawProof, conflict: Conflict) -> str:
         """Keep both histories; what to do next."""
@@ -357,8 +353,9 @@ class Verifier:
     def _kept_before(self, verdict: Verdict) -> tuple[Anchor, ...]:
         """What was verified of its ledger before this command, and by the own node."""
         trust = self._trust_in(verdict.genesis.ledger_id)
-        own = self._own_anchor(verdict.header.index) if trust.ledger_id == self._own.ledger_id else None
-        return (*trust.kept, *([own] if own else []))
+        if trust.ledger_id is None:
+            return ()
+        return self._known_before.anchors(trust.ledger_id, verdict.header.index, trust.kept)
 
     def _is_header_of_before(self, verdict: Verdict) -> bool:
         """Whether the proof's header is one that was kept: what it binds needs no vote."""
@@ -458,13 +455,3 @@ def _is_before(one: Verdict, other: Verdict) -> bool:
 
 def _has_ml_dsa(one: Verdict | None) -> bool:
     return one is not None and one.ml_dsa != MlDsaCosigners()
-
-
-def _after(before: Continuation, verdict: Verdict) -> NotProven | None:
-    """Why a proof of the older ledger does not count: whoever gets hold of its members' keys can go on with it."""
-    index, goes_on = verdict.header.index, f"your node's ledger goes on from it after block {before.index}"
-    if index > before.index:
-        return NotProven(Rule.P3, f"the proof is of block {index} of {before.name}, and {goes_on}")
-    if index == before.index and verdict.header.hash != before.block_hash:
-        return NotProven(Rule.P3, f"{goes_on}, which is another", before.block_hash, verdict.header.hash)
-    return None

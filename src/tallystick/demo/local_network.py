@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, Generic, Self, TypeVar
+from typing import IO, Final, Generic, Self, TypeVar
 
 from tallystick.api.views import Status
 from tallystick.cli.options import PASSPHRASE_VARIABLE
@@ -29,6 +29,7 @@ class NodeProcess:
         self.folder = folder
         self.log_path = folder.path.with_name(f"{folder.path.name}.log")
         self.process: subprocess.Popen[bytes] | None = None
+        self._input: IO[bytes] | None = None
         self._environment = {**os.environ, PASSPHRASE_VARIABLE: passphrase}
         self._command = [*command, "run", "--data", str(folder.path), *([] if passphrase else ["--no-passphrase"])]
 
@@ -48,17 +49,21 @@ class NodeProcess:
         return next((line.strip() for line in reversed(self.log.split("\n")) if line.strip()), "nothing")
 
     def launch(self, *options: str) -> None:
-        """Start the process, in a group of its own (Ctrl-C on the terminal is ours to pass on)."""
+        """Start the process, in a group of its own (Ctrl-C on the terminal is ours to pass on).
+
+        It ends with this one, even if this one is killed: then its standard input ends.
+        """
         assert self.process is None, f"{self.name} runs already"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  ourselves
-                [*self._command, *options],
+                [*self._command, *options, "--until-eof"],
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+        self._input = self.process.stdin
 
     def send_signal(self, number: int) -> None:
         """Send it to the process, unless that has ended."""
@@ -79,6 +84,9 @@ class NodeProcess:
             self.process.kill()
             code = self.process.wait()
         self.process = None
+        if self._input is not None:
+            self._input.close()
+            self._input = None
         return code
 
     def client(self) -> Client:

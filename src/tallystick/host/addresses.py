@@ -136,8 +136,9 @@ def _own_host(remote_host: str) -> str:
     """The address that this machine has on the way to another. Nothing is sent."""
     try:
         found = socket.getaddrinfo(remote_host.strip("[]"), DEFAULT_PORT, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise AddressError(f"{remote_host} is not known here: {error}; name your own address with --address") from None
+    except (OSError, UnicodeError):
+        told = f"no machine of the name {remote_host} is known here"
+        raise AddressError(f"{told}; name your own address with --address") from None
     for family, kind, *_, address in found:
         with suppress(OSError), socket.socket(family, kind) as one:
             one.connect(address)

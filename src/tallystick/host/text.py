@@ -6,23 +6,18 @@ alike. Data stays as it is; it passes `printable` where it is shown, once.
 """
 
 import json
+import pkgutil
+import re
+from bisect import bisect_right
+from functools import cache
 from typing import Any, Final
 
-_INVISIBLE_RANGES: Final = (
-    (0x034F, 0x034F),  # combining grapheme joiner
-    (0x115F, 0x1160),  # Hangul fillers
-    (0x17B4, 0x17B5),  # Khmer inherent vowels
-    (0x180B, 0x180D),  # Mongolian variation selectors
-    (0x180F, 0x180F),
-    (0x2800, 0x2800),  # blank Braille pattern
-    (0x3164, 0x3164),  # Hangul filler
-    (0xFE00, 0xFE0F),  # variation selectors
-    (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
-    (0xE0100, 0xE01EF),  # variation selectors
-)
-"""Unicode's default ignorable code points as far as their category is a letter's or a mark's, and the blank Braille."""
-_INVISIBLE: Final = frozenset(chr(code) for first, last in _INVISIBLE_RANGES for code in range(first, last + 1))
+VISIBLE: Final = "visible.json"
+"""What is shown as it is, beside this module: one frozen table, as each Python, and each browser that has the page that
+verifies, has its own version of Unicode. `tools/make_visible.py` makes it."""
 
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 _MAX_QUOTED_CHARACTERS: Final = 4_000
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
@@ -31,7 +26,8 @@ def printable(text: str) -> str:
     r"""The text with every invisible character written as `\u{…}`, its code point in lower-case hexadecimal.
 
     Those are all of the categories C and Z but the space (so controls, line ends, format, bidirectional and zero-width
-    characters, surrogates, private and unassigned ones), and `_INVISIBLE`. A backslash before `u{` is written out too:
+    characters, surrogates, private ones, and those that Unicode 14.0 has not assigned), and letters and marks without a
+    look, as fillers and variation selectors. A backslash before `u{` is written out too:
     no two texts look the same, and replacing every `\u{…}` by its character gives the text back.
     """
     return escape_invisible(text.replace("\\u{", "\\u{5c}u{"))
@@ -39,14 +35,42 @@ def printable(text: str) -> str:
 
 def escape_invisible(text: str) -> str:
     """Half of `printable`, for what may have passed it already: backslashes stay, so two texts may look the same."""
-    if text.isprintable() and _INVISIBLE.isdisjoint(text):
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(char if char.isprintable() and char not in _INVISIBLE else f"\\u{{{ord(char):x}}}" for char in text)
+    return "".join(char if _is_visible(char) else f"\\u{{{ord(char):x}}}" for char in text)
+
+
+def _is_visible(char: str) -> bool:
+    firsts, lasts = _visible()
+    place = bisect_right(firsts, ord(char)) - 1
+    return place >= 0 and ord(char) <= lasts[place]
+
+
+@cache
+def _visible() -> tuple[list[int], list[int]]:
+    """The first and the last code points of the table's ranges, read when it is first asked for."""
+    ranges = json.loads(pkgutil.get_data(__package__, VISIBLE) or b"")["visible"].split()
+    ends = [one.partition("-") for one in ranges]
+    return [int(first, 16) for first, _, _ in ends], [int(last or first, 16) for first, _, last in ends]
 
 
 def shortened(text: str) -> str:
     """The text, or its first 4,000 characters and an ellipsis: what an error or a log quotes has no other bound."""
     return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[:_MAX_QUOTED_CHARACTERS] + "…"
+
+
+def shown_url(url: str) -> str:
+    """A URL without what it may hold of secrets: a user's name and password, and all that follows `?` or `#`.
+
+    A password may hold these characters, and be typed as it is: then it ends at the last `@`. A path is left as it is.
+    """
+    if (found := _URL.fullmatch(url)) is None:
+        return url
+    scheme, authority, rest = found.groups()
+    if "@" not in authority and "@" in rest and not _HOST_AND_PORT.fullmatch(authority):
+        return shown_url(f"{scheme}@{rest.rpartition('@')[2]}")
+    end = re.search("[?#]", rest)
+    return f"{scheme}{authority.rpartition('@')[2]}{rest if end is None else rest[: end.end()] + '…'}"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

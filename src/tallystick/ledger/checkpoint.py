@@ -176,16 +176,16 @@ def split_cosignature(data: bytes, kind: int = KeyType.COSIGNATURE) -> tuple[int
     return time_s, data[_TIME_BYTES:]
 
 
-def signed_at(key: NoteKey, note: Note, verify: Verify = is_signed) -> list[int]:
+def signed_at(key: NoteKey, note: Note, verify: Verify | None = is_signed) -> list[int]:
     """When this key signed the checkpoint, as it says (s; a log: 0). Raises `Refused` (P1, P7) where it did not.
 
-    `verify` is for signatures of the key's type.
+    `verify` is for signatures of the key's type; `None`: they cannot be verified here, and only their form counts.
     """
     times = []
     for data in note.signed_by(key):
         time_s, signature = (0, data) if key.type == KeyType.LOG else split_cosignature(data, key.type)
         signed = _bytes_under(key, note, time_s)
-        if signed is None or not verify(signed, signature, key.public_key):
+        if signed is None or (verify is not None and not verify(signed, signature, key.public_key)):
             raise Refused(Rule.P7, f"a signature in the name of {key.name} is not by its key")
         times.append(time_s)
     return times
@@ -211,14 +211,16 @@ class MlDsaCosigners(NamedTuple):
 
 
 def check_ml_dsa(note: Note, origin: str, keys: Mapping[bytes, bytes], verify: Verify | None) -> MlDsaCosigners:
-    """Which of these members cosigned by their ML-DSA-44 keys. Raises `Refused` (P15) where one of them is bad."""
+    """Which of these members cosigned by their ML-DSA-44 keys. Raises `Refused` (P15) where one of them is bad.
+
+    `verify` is `None` where that cannot be told: a line that is not formed well is bad there, too.
+    """
     by = {member: ml_dsa_cosigner_key(origin, member, key) for member, key in keys.items()}
-    if verify is None:
-        return MlDsaCosigners(unchecked=tuple(member for member, key in by.items() if note.signed_by(key)))
     try:
-        return MlDsaCosigners(tuple(member for member, key in by.items() if signed_at(key, note, verify)))
+        found = tuple(member for member, key in by.items() if signed_at(key, note, verify))
     except Refused as refused:
         raise Refused(Rule.P15, refused.reason) from None
+    return MlDsaCosigners(found) if verify is not None else MlDsaCosigners(unchecked=found)
 
 
 def check_cosigned(note: Note, origin: str, members: Iterable[bytes]) -> dict[bytes, int]:

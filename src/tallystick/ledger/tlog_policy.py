@@ -32,15 +32,15 @@ class Policy(NamedTuple):
     keys: list[NoteKey]
     """Of logs and witnesses, in the order of their lines."""
     names: dict[str, bytes | Group]
-    """Witnesses, by their public keys (empty: of another type), and groups; none is one of no members."""
+    """Witnesses, by their public keys (empty: not verified here), and groups; none is one of no members."""
     quorum: str
     verify_ml_dsa: Verify | None = None
-    """`None`: it cannot be verified here, and `keys` has none of ML-DSA."""
+    """`None`: it cannot be verified here, so witnesses of ML-DSA never count; what they sign has to be formed well."""
 
     @property
-    def witness_types(self) -> tuple[KeyType, ...]:
-        """Of the keys whose cosignatures are verified."""
-        return (KeyType.COSIGNATURE, *((KeyType.ML_DSA,) if self.verify_ml_dsa is not None else ()))
+    def names_voters(self) -> bool:
+        """Whether keys of Ed25519, the only ones that vote, can be a quorum."""
+        return self.holds({key.public_key for key in self.keys if key.type == KeyType.COSIGNATURE})
 
     def holds(self, keys: Container[bytes]) -> bool:
         """Whether the witnesses with these public keys, which all signed, are a quorum."""
@@ -53,7 +53,7 @@ class Policy(NamedTuple):
     def check(self, note: Note, verify: Verify = is_signed) -> None:
         """Raise `Refused` (P1, P7) unless a log signed this checkpoint, and a quorum cosigned it, and none badly."""
         origin = parse_checkpoint(note.text).origin
-        by_type: dict[int, Verify] = {KeyType.ML_DSA: self.verify_ml_dsa or verify}
+        by_type: dict[int, Verify | None] = {KeyType.ML_DSA: self.verify_ml_dsa}
         signers = [key for key in self.keys if signed_at(key, note, by_type.get(key.type, verify))]
         if not any(key.type == KeyType.LOG and key.name == origin for key in signers):
             raise Refused(Rule.P7, f"no log of the policy signed this checkpoint of {origin}")
@@ -97,11 +97,12 @@ def _with(policy: Policy, used: Used, kind: str, *words: str) -> Policy:
         return policy
     key = parse_key(words[0 if kind == "log" else 1])
     _use(used, kind, key.public_key)
-    is_verified = key.type == KeyType.LOG if kind == "log" else key.type in policy.witness_types
-    policy.keys.extend([key] if is_verified else [])
+    is_known = key.type in ((KeyType.LOG,) if kind == "log" else (KeyType.COSIGNATURE, KeyType.ML_DSA))
+    policy.keys.extend([key] if is_known else [])
     if kind == "witness":
         if key.type == KeyType.LOG:
             raise Refused(Rule.P1, "a witness signs by a type for cosignatures, not 0x01")
+        is_verified = is_known and (key.type == KeyType.COSIGNATURE or policy.verify_ml_dsa is not None)
         names[name] = key.public_key if is_verified else b""
     return policy
 

@@ -71,9 +71,16 @@ def bind(made: ZmqSocket, host: str, port: int) -> str:
     try:
         made.bind(_endpoint(host, port))
     except zmq.ZMQError as error:
-        code = error.errno or 0
-        raise TransportError(_NOT_BOUND.get(code, f"the system says {zmq.strerror(code)!r}")) from None
+        raise TransportError(why_not_bound(error)) from None
     return made.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0").removeprefix("tcp://")
+
+
+def why_not_bound(error: OSError | zmq.ZMQError) -> str:
+    """What keeps a socket from listening, in plain words."""
+    if isinstance(error.__context__, socket.gaierror):  # `socket.create_server` raises another over it
+        return "no machine of this name is known"
+    code = error.errno or 0
+    return _NOT_BOUND.get(code, f"the system says {zmq.strerror(code)!r}")
 
 
 def connect(made: ZmqSocket, peer: bytes, host: str, port: int) -> None:
@@ -103,8 +110,8 @@ async def resolve(address: str, within_ms: int) -> list[tuple[str, int]]:
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except TimeoutError:
         raise TransportError(f"{host} was not looked up within {within_ms} ms") from None
-    except (OSError, UnicodeError) as error:
-        raise TransportError(f"{host} is not known here: {error}") from None
+    except (OSError, UnicodeError):
+        raise TransportError(f"no machine of the name {host} is known here") from None
     return [(str(place[0]), int(port)) for *_, place in found]
 
 

@@ -13,12 +13,14 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import Verify
 from tallystick.ledger.messages import MAX_ML_DSA_COSIGNATURES, MlDsaCosignatures
-from tallystick.node.checkpoints import MAX_AHEAD_S, Candidate, Checkpoints, Countersigned
+from tallystick.node.checkpoints import ANEW_AFTER_S, MAX_AHEAD_S, Candidate, Checkpoints, Countersigned
 from tallystick.node.events import Action, Broadcast, Peer, ReportRefused
 from tallystick.node.limits import Allowances, Limits
 
 _SAVED_TIMES: Final = 4
 """A peer may tell what it knows of so many ends at once."""
+_SAVED_ANSWERS: Final = 2
+"""A peer is told all lines when it connects, and once more when it has come to know the members: then once a minute."""
 
 
 class MlDsaSigner(Protocol):
@@ -36,6 +38,17 @@ class MlDsa(NamedTuple):
     verify: Verify
     signer: MlDsaSigner | None = None
     """The key of this node's member; it signs while it is the one that the ledger has."""
+
+
+class OwnPart(NamedTuple):
+    """How this node's part in cosigning by ML-DSA-44 stands."""
+
+    key: bytes | None
+    """The public key that it has; `None`: none, it only verifies."""
+    end_size: int | None
+    """Of the log at the newest end of an epoch that it knows since its start; `None`: it knows none."""
+    members: frozenset[bytes]
+    """Whose lines of that it has."""
 
 
 class _Ahead(NamedTuple):
@@ -72,6 +85,8 @@ class CosignedEnds:
         self._origin, self._checkpoints, self._ml_dsa = genesis.origin, checkpoints, ml_dsa
         self._rate = limits.ml_dsa_per_second
         self._allowances = Allowances(self._rate, _SAVED_TIMES * MAX_ML_DSA_COSIGNATURES)
+        self._answers = Allowances(1 / ANEW_AFTER_S, _SAVED_ANSWERS)
+        """By peer: a question of some bytes is answered with up to 160 kB."""
         self._end: _End | None = None
         self._ready: _End | None = None
         """An earlier one, while the newest is not."""
@@ -86,9 +101,18 @@ class CosignedEnds:
             return None
         return Countersigned(end.candidate.state, end.candidate.voters, end.candidate.in_order, end.in_order)
 
-    def told(self) -> Iterator[MlDsaCosignatures]:
-        """What a peer may lack."""
-        if self._end is not None and self._end.lines:
+    @property
+    def own_part(self) -> OwnPart | None:
+        """`None`: this machine does not know ML-DSA-44."""
+        if self._ml_dsa is None:
+            return None
+        signer, end = self._ml_dsa.signer, self._end
+        size, members = (end.candidate.size, frozenset(end.lines)) if end is not None else (None, frozenset[bytes]())
+        return OwnPart(signer.public_key if signer is not None else None, size, members)
+
+    def told(self, now_ms: int, peer: Peer) -> Iterator[MlDsaCosignatures]:
+        """What a peer may lack; nothing, if it was told not long ago."""
+        if self._end is not None and self._end.lines and self._answers.take(now_ms, peer):
             yield MlDsaCosignatures(self._end.in_order)
 
     def receive(

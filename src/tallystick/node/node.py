@@ -34,7 +34,7 @@ from tallystick.node.archive import Archive, kept_epoch
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import RECENT_BLOCKS, ChainCopy
 from tallystick.node.checkpoints import Checkpoints, Countersigned
-from tallystick.node.epoch_ends import CosignedEnds, MlDsa
+from tallystick.node.epoch_ends import CosignedEnds, MlDsa, OwnPart
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
 from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
@@ -114,6 +114,11 @@ class Node:
     def epoch_checkpoint(self) -> Countersigned | None:
         """The newest of an epoch's end that members cosigned by ML-DSA-44, too, as far as is known since the start."""
         return self._ends.newest
+
+    @property
+    def ml_dsa(self) -> OwnPart | None:
+        """How its part in cosigning by ML-DSA-44 stands; `None`: this machine does not know that."""
+        return self._ends.own_part
 
     def agreement_status(self) -> AgreementStatus:
         """How this node's part in agreement stands."""
@@ -391,14 +396,14 @@ class Node:
         if peers := self._gossip.eager(but=peer):
             actions.append(events.Multicast(peers, said))
 
-    def _tell_checkpoints(self, peer: Peer, actions: list[Action]) -> None:
+    def _tell_checkpoints(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         actions.extend(Send(peer, one) for one in self._checkpoints.told())
-        actions.extend(Send(peer, one) for one in self._ends.told())
+        actions.extend(Send(peer, one) for one in self._ends.told(now_ms, peer))
 
     def _ask_anew(self, now_ms: int, peer: Peer | None, actions: list[Action]) -> None:
         """Somebody wants fresh cosignatures of an idle tip: a peer is told those at hand."""
         if peer is not None:
-            self._tell_checkpoints(peer, actions)
+            self._tell_checkpoints(now_ms, peer, actions)
         self._checkpoints.ask_anew(now_ms, peer, self.sync.is_behind(self.state.index, now_ms), actions)
 
     # ---- evidence ---------------------------------------------------------------------------------------------
@@ -430,7 +435,7 @@ class Node:
         self._dial(now_ms, actions)
         actions.append(Send(peer, self._status(self.box.ids(messages.MAX_IDS))))
         actions.extend(self._gossip.connected(peer))
-        self._tell_checkpoints(peer, actions)
+        self._tell_checkpoints(now_ms, peer, actions)
         if self.box:
             self._has_news(now_ms, actions)
         self._agreement.connected(now_ms, peer, actions)

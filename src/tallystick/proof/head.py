@@ -89,6 +89,11 @@ def _check_trusted(genesis: Genesis, ledger_id: bytes | None, policy: Policy | N
         expect(Rule.P3, "ledger", ledger_id, genesis.ledger_id)
     elif policy is not None and policy.holds(()):
         raise NotProven(Rule.P3, "the policy asks for no witness: whom to trust for the status, it does not say")
+    elif policy is not None and not policy.names_voters:
+        lacking = (
+            "the policy needs witnesses by ML-DSA-44, and members vote by Ed25519: whose votes count, it does not say"
+        )
+        raise NotProven(Rule.P3, f"{lacking}; name the ledger, too: --ledger ID")
 
 
 def _final_voters(head: Head, members: Members) -> Epoch:
