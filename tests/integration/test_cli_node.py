@@ -709,7 +709,12 @@ def test_run_leaves_its_input_to_the_passphrase_and_refuses_one_that_no_program_
     assert own_node.path.is_dir()
     ran: list[tuple[object, ...]] = []
     monkeypatch.setattr("tallystick.host.logs.start_logging", lambda *_: None)
-    monkeypatch.setattr("tallystick.host.process.run_node", lambda *args: ran.append(args) or 0)
+
+    def run_node(*args: object) -> int:
+        ran.append(args)
+        return 0
+
+    monkeypatch.setattr("tallystick.host.process.run_node", run_node)
     args = ("run", "--data", "node", "--until-eof")
     terminal, other_side = os.openpty()
     reading, writing = os.pipe()

@@ -113,10 +113,10 @@ def run(
 def _check_input() -> None:
     """Raise `BadParameter` unless another program can hold this one's standard input."""
     try:
-        is_terminal = os.isatty(_STANDARD_INPUT) if os.fstat(_STANDARD_INPUT) else False
+        os.fstat(_STANDARD_INPUT)
     except OSError:
         raise typer.BadParameter(f"--until-eof needs a standard input, and it is closed; {_GIVE_A_PIPE}") from None
-    if is_terminal:
+    if os.isatty(_STANDARD_INPUT):
         raise typer.BadParameter(f"--until-eof does not read a terminal; {_GIVE_A_PIPE}, and end the node with Ctrl-C")
 
 
