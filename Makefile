@@ -10,13 +10,16 @@ SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check check-locks simulate explore fuzz bench notebook package lock clean
+.PHONY: help install fast demo up test check check-locks simulate explore fuzz bench bench-full notebook package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "ARGS is passed on to demo, up, test, simulate, explore, fuzz and bench: make test ARGS='-k wallet'"
 
 install: .venv/.dev ## create .venv with everything a developer needs
+
+fast: .venv/bin/python ## build the native module with cargo: signatures verified in batches
+	$(BIN)/python tools/build_native.py
 
 demo: .venv/.runtime ## watch several nodes turn files into one agreed chain
 	$(BIN)/tallystick demo $(ARGS)
@@ -48,8 +51,12 @@ explore: .venv/.dev ## every course of a small world: leaders, partitions, a twi
 fuzz: .venv/.dev ## proofs, notes, policies and PDF files with random changes, against every parser
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-bench: .venv/.dev ## measure speed, as ratios within one run
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/.dev ## measure speed, as ratios within one run: the quick figures, or ARGS=NAME
+	$(BIN)/python -m benchmarks $(or $(ARGS),--quick)
+
+bench-full: .venv/.dev ## measure all figures, and write them into docs/performance.md
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --document
 
 notebook: .venv/.notebook ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -57,19 +64,21 @@ notebook: .venv/.notebook ## open the tutorial in JupyterLab
 package: .venv/.dev ## build the wheel and the source archive into dist/
 	$(BIN)/python -m build --no-isolation
 
-# dev.txt is resolved first and constrains the others, so that one .venv can hold all three.
+# Cargo's lock comes first: where cargo is missing, nothing is changed. dev.txt is resolved before the others and
+# constrains them, so that one .venv can hold all three.
 lock: .venv/bin/python ## resolve the dependencies anew into locks/
+	$(BIN)/python tools/build_native.py --lock
 	@uv=$$(mktemp -d) && trap 'rm -rf "$$uv"' EXIT && set -e && \
 	$(BIN)/python -m venv "$$uv" && "$$uv/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
 	compile() { list=$$1; shift; echo "Resolving locks/$$list.txt"; "$$uv/bin/uv" --quiet pip compile pyproject.toml \
 	    --group build "$$@" --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' --output-file "locks/$$list.txt"; } && \
-	compile dev --group dev --all-extras && \
+	compile dev --group dev --extra pq --extra tsa --extra pdf && \
 	compile runtime --constraint locks/dev.txt && \
 	compile notebook --group notebook --constraint locks/dev.txt
 
 clean: ## remove .venv and everything generated
-	rm -rf .venv build dist src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv native/target native/Cargo.lock build dist src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One stamp a lock: .venv/.runtime, .venv/.dev, .venv/.notebook.

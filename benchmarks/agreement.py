@@ -2,8 +2,10 @@
 
 import statistics
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 
+from benchmarks.result import Figure, at_most, figure
 from benchmarks.workload import HOP_MS, MEMBERS, ledger, member_wallets, statements
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import Params
@@ -14,16 +16,14 @@ from tallystick.node.events import Report, ReportBlock
 BLOCKS = 20
 
 
-def hops_and_cost() -> str:
-    """One line for each number of members."""
-    lines = [f"Simplex over {HOP_MS} ms links, goals 3 hops a block and to finality, plus processing"]
+def hops_and_cost() -> Iterator[Figure]:
+    """Of ledgers with ever more members."""
+    what, hops = f"Simplex in the simulator over links of {HOP_MS} ms", at_most(3.1)
     for members in MEMBERS:
         between, final, seconds = _run(members)
-        lines.append(
-            f"  {members:>3} members: a block every {between:.1f} hops, final after {final:.1f} hops, "
-            f"{1000 * seconds:.1f} ms of processor time a block and member"
-        )
-    return "\n".join(lines)
+        yield figure("block every", what, [between], "hops", goal=hops, at=members)
+        yield figure("final after", what, [final], "hops", goal=hops, at=members)
+        yield figure("cost", f"{what}, a block and member, without verification", [1000 * seconds], "ms", at=members)
 
 
 def _run(members: int) -> tuple[float, float, float]:

@@ -1,6 +1,5 @@
 """The HTTP API beside what it is held against: a server that answers a constant, ingest without listeners."""
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,8 @@ from types import SimpleNamespace
 import httpx
 
 from benchmarks.network import BATCH, PER_ROUND, ROUNDS, feed, running_nodes, statements_for
-from benchmarks.workload import ISSUERS, ledger, member_wallets, summary
+from benchmarks.result import Figure, at_least, at_most, figure
+from benchmarks.workload import ISSUERS, ledger, member_wallets
 from tallystick.client.blocking import Client
 from tallystick.ledger.certificate import Statement
 from tallystick.storage.search_index import Query, SearchIndex
@@ -55,7 +55,7 @@ while True:
 """
 
 
-def reads() -> str:
+def reads() -> Iterator[Figure]:
     """Certificates by id, a second, over answers of a constant by the same server."""
     with running_nodes(1) as (folder,), _constant_server() as constant:
         feed([folder], statements_for(folder, BATCH, 0))
@@ -65,10 +65,11 @@ def reads() -> str:
             _rate(folder.api_path, [f"/v1/certificates/{one}" for one in ids]) / _rate(constant, ["/constant"])
             for _ in range(ROUNDS)
         ]
-    return f"a certificate by its id / a constant, the same server: {summary(ratios)}, goal >= 0.50"
+    what = "a certificate by its id over HTTP, a second / answers of a constant by the same server"
+    yield figure("read / constant", what, ratios, goal=at_least(0.50))
 
 
-def listeners() -> str:
+def listeners() -> Iterator[Figure]:
     """Ingest while 200 clients listen to events, over ingest while nobody does."""
     with running_nodes(1) as (folder,):
         feed([folder], statements_for(folder, BATCH, 0))
@@ -78,15 +79,16 @@ def listeners() -> str:
             alone_s = feed([folder], certificates[:PER_ROUND])
             with _listening(folder.api_path):
                 ratios.append(alone_s / feed([folder], certificates[PER_ROUND:]))
-    return f"ingest beside {LISTENERS} listeners / without: {summary(ratios)}, goal >= 0.95"
+    what = f"ingest beside {LISTENERS} clients that listen to events / without"
+    yield figure("beside listeners / without", what, ratios, goal=at_least(0.95))
 
 
-def search() -> str:
-    """Searches among a million certificates, in ms: the slowest kind of each."""
+def search() -> Iterator[Figure]:
+    """Searches among a million certificates: the slowest kind of each."""
     with tempfile.TemporaryDirectory() as folder:
         index = SearchIndex(Path(folder) / "search.db", ledger(member_wallets(4)).ledger_id)
         blocks = _Blocks()
-        while index.fill(blocks, SEARCHED // _IN_A_BLOCK):  # type: ignore[arg-type]  # as a store shows them
+        while index.fill(blocks, SEARCHED // _IN_A_BLOCK, {}):  # type: ignore[arg-type]  # as a store shows them
             pass
         issuer = ISSUERS[0].public_key
         queries = {
@@ -97,10 +99,9 @@ def search() -> str:
             "word and issuer": Query("diploma", issuer=issuer),
             "everything": Query(),
         }
-        took = {what: _median_ms(index, query) for what, query in queries.items()}
+        for what, query in queries.items():
+            yield figure(what, f"searched for among {SEARCHED:,}", _took_ms(index, query), "ms", goal=at_most(20))
         index.close()
-    told = ", ".join(f"{what} {ms:.1f}" for what, ms in took.items())
-    return f"search of {SEARCHED:,} certificates, ms (median): {told}; goal <= 20"
 
 
 class _Blocks:
@@ -115,13 +116,13 @@ class _Blocks:
         return SimpleNamespace(index=index, header=SimpleNamespace(timestamp_ms=index), certificates=diplomas)
 
 
-def _median_ms(index: SearchIndex, query: Query) -> float:
+def _took_ms(index: SearchIndex, query: Query) -> list[float]:
     took = []
     for _ in range(21):
         began_s = time.perf_counter()
         index.find(query, index.size, 50)
         took.append(1000 * (time.perf_counter() - began_s))
-    return statistics.median(took)
+    return took
 
 
 def _diploma(random: Random, number: int) -> Statement:

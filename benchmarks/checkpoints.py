@@ -1,28 +1,22 @@
 """What cosigning checkpoints takes of ingest: four real nodes that do, in turn with four that do not."""
 
-import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Iterator
 
-from benchmarks.network import PARAMS, PER_ROUND, feed, statements_for
-from benchmarks.workload import summary
+from benchmarks.network import PER_ROUND, feed, running_network, sessions_of, statements_for
+from benchmarks.processes import spent_s
+from benchmarks.result import Figure, at_most, figure
 from tallystick.__main__ import main
-from tallystick.demo.local_network import COMMAND, LocalNetwork, NodeProcess
-from tallystick.host.founding import found_here
+from tallystick.demo.local_network import LocalNetwork, NodeProcess
 from tallystick.node.checkpoints import Checkpoints
 
 ROUNDS = 9
 _WITHOUT = (sys.executable, "-m", "benchmarks.checkpoints")
-_TICKS = 100
-"""Of the processor times in /proc, a second (Linux)."""
 
 
-def share_of_ingest() -> str:
+def share_of_ingest() -> Iterator[Figure]:
     """Processor time that a certificate takes at four nodes, cosigning over without."""
-    with _running(COMMAND) as cosigning, _running(_WITHOUT) as without:
+    with running_network(4) as cosigning, running_network(4, _WITHOUT) as without:
         for network in (cosigning, without):
             _spent_us(network, 0)
         pairs = [
@@ -33,45 +27,20 @@ def share_of_ingest() -> str:
         ]
         with cosigning.nodes[0].client() as client:
             size = client.checkpoint().log_size
-    cosigned, plain = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratios = summary([one / other for one, other in pairs])
-    return (
-        f"processor time of ingest at four nodes, cosigning / without: {ratios}, goal < 1.03\n"
-        f"  ({cosigned:.0f} and {plain:.0f} us a certificate and node; the last checkpoint is of {size:,})"
-    )
-
-
-@contextmanager
-def _running(command: Sequence[str]) -> Iterator[LocalNetwork[NodeProcess]]:
-    with TemporaryDirectory() as into:
-        folders = found_here("bench", Path(into) / "net", 4, "", params=PARAMS)
-        with LocalNetwork([NodeProcess(folder, command=command) for folder in folders]) as network:
-            for node in network.nodes:
-                node.launch("--log-level", "warning")
-            network.wait_until_voting()
-            yield network
+    assert size
+    what = "processor time of ingest at four nodes"
+    ratios = [one / other for one, other in pairs]
+    yield figure("cosigning / without", f"{what}, members cosigning checkpoints / not", ratios, goal=at_most(1.03))
+    yield figure("cosigning", f"{what}, a certificate and node", [one for one, _ in pairs], "µs")
 
 
 def _spent_us(network: LocalNetwork[NodeProcess], number: int) -> float:
     """Processor time of all nodes and their workers, for each certificate of a round and node."""
     folders = [node.folder for node in network.nodes]
     certificates = statements_for(folders[0], PER_ROUND, number * PER_ROUND)
-    before = _ticks(network)
+    before_s = spent_s(sessions_of(network))
     feed(folders, certificates)
-    return 1e6 * (_ticks(network) - before) / _TICKS / PER_ROUND / len(folders)
-
-
-def _ticks(network: LocalNetwork[NodeProcess]) -> int:
-    sessions = {str(node.process.pid) for node in network.nodes if node.process is not None}
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[3] in sessions:
-            total += int(fields[11]) + int(fields[12])
-    return total
+    return 1e6 * (spent_s(sessions_of(network)) - before_s) / PER_ROUND / len(folders)
 
 
 def _run_without() -> None:

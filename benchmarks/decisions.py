@@ -1,6 +1,5 @@
 """Real nodes that decide: from signing a decision, on an idle ledger, to its effect at every node."""
 
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -10,10 +9,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from benchmarks.network import PARAMS
+from benchmarks.processes import ports
+from benchmarks.result import Figure, at_most, figure
 from tallystick.api import decisions as d
 from tallystick.client.blocking import Client
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
-from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.founding import found_here
 from tallystick.ledger.changes import sign_admission
@@ -28,19 +28,15 @@ _EXPIRES_MS = 3_600_000
 _POLL_S = 0.005
 
 
-def motions_and_rotations() -> str:
+def motions_and_rotations() -> Iterator[Figure]:
     """Four nodes: motions that two more approve one after the other, and rotations without delay."""
     with _four_nodes() as (paths, nodes):
         names = [f"organisation-{number}" for number in range(SAMPLES)]
         motions = [_admitted_s(nodes, name) for name in names]
         rotations = [_rotated_s(paths[0], nodes, name) for name in names]
-    return f"four idle nodes, until in effect at all of them: {_told('a motion', motions)}; " + _told(
-        "a rotation without delay", rotations
-    )
-
-
-def _told(what: str, took_s: Sequence[float]) -> str:
-    return f"{what}: median {statistics.median(took_s):.2f} s, at most {max(took_s):.2f} s"
+    what, goal = "from signing, on an idle ledger, until in effect at all of four nodes", at_most(10)
+    yield figure("motion", f"{what}: two more approve one after the other", motions, "s", goal=goal)
+    yield figure("rotation", f"{what}: of a member key, without delay", rotations, "s", goal=goal)
 
 
 @contextmanager
@@ -48,7 +44,7 @@ def _four_nodes() -> Iterator[tuple[list[Path], list[Client]]]:
     """Their folders, and a client at the door of each."""
     with ExitStack() as stack:
         into = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folders = found_here("bench", into / "net", MEMBERS, "", params=GOVERNED, port=drawn_port(MEMBERS))
+        folders = found_here("bench", into / "net", MEMBERS, "", params=GOVERNED, port=ports(MEMBERS).start)
         network = stack.enter_context(LocalNetwork([NodeProcess(folder) for folder in folders]))
         for node in network.nodes:
             node.launch("--log-level", "warning")

@@ -14,7 +14,8 @@ import httpx
 
 from benchmarks.network import BATCH, feed, running_nodes, statements_for
 from benchmarks.proofs import BLOCK, Kept, four_members
-from benchmarks.workload import ISSUERS, statements, summary
+from benchmarks.result import Figure, at_least, figure
+from benchmarks.workload import ISSUERS, statements
 from tallystick.ledger.encoding import encode
 from tallystick.storage.mirror import ENTRIES, Part, tile_path
 from tallystick.storage.mirror_files import MirrorFolder
@@ -44,7 +45,7 @@ asyncio.run(main())
 """
 
 
-def export() -> str:
+def export() -> Iterator[Figure]:
     """Certificates a second into a new mirror, and how that compares with writing the same files plainly."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -65,13 +66,13 @@ def export() -> str:
                 cpu_rates.append(CERTIFICATES / (time.process_time() - began_cpu_s))
                 ratios.append(_written_plainly(folder) / took_s)
                 shutil.rmtree(folder / "mirror")
-    return (
-        f"{done.files:,} files, {done.size_bytes:,} bytes, certificates a second: {_median(rates)}, goal >= 100,000; "
-        f"of processor time: {_median(cpu_rates)}; plain writing of the same files / export: {summary(ratios)}"
-    )
+    what = f"{CERTIFICATES:,} certificates, blocks of {BLOCK}, into a new mirror of {done.files:,} synced files"
+    yield figure("export", what, rates, "certificates/s", goal=at_least(100_000))
+    yield figure("export, processor time", "the same", cpu_rates, "certificates/s")
+    yield figure("plain writing / export", "seconds to write the same files, unsynced / those of the export", ratios)
 
 
-def tiles() -> str:
+def tiles() -> Iterator[Figure]:
     """Tiles a second at a node's door, over the same bytes as a constant answer of the same server."""
     with running_nodes(1) as (folder,):
         feed([folder], statements_for(folder, SERVED, 0))
@@ -84,12 +85,12 @@ def tiles() -> str:
             while http.get(f"/{hashes[-1]}").status_code != httpx.codes.OK:
                 time.sleep(0.1)
             first_ms = {what: _first_ms(http, paths) for what, paths in (("hashes", hashes), ("entries", entries))}
-            told = []
             for what, paths in (("hashes", hashes), ("entries", entries)):
                 with _static_server(http.get(f"/{paths[0]}").content) as constant, _asking(constant) as static:
                     ratios = [_rate(http, paths) / _rate(static, paths) for _ in range(ROUNDS)]
-                told.append(f"{what} {summary(ratios)}, the first time in {first_ms[what]:.2f} ms")
-    return f"a tile of 256 / a constant of the same bytes, the same server: {'; '.join(told)}; goal >= 0.80"
+                about = f"a tile of 256 {what} at a node's door, a second"
+                yield figure(what, f"{about} / a constant of the same bytes, same server", ratios, goal=at_least(0.80))
+                yield figure(f"{what}, first", "the same that nobody asked for yet, median", [first_ms[what]], "ms")
 
 
 @contextmanager
@@ -127,10 +128,6 @@ def _static_server(data: bytes) -> Iterator[Path]:
                 yield path
             finally:
                 server.kill()
-
-
-def _median(rates: list[float]) -> str:
-    return f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
 
 
 def _written_plainly(folder: Path) -> float:

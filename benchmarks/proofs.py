@@ -14,7 +14,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, statements, summary
+from benchmarks.result import Figure, at_least, at_most, figure
+from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, statements
 from tallystick.ledger.block import Block, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.bundle import Bundle, read_bundle
@@ -59,7 +60,7 @@ NOW_MS = CREATED_MS + 86_400_000
 DOCUMENT = FileStatement("Diploma of somebody.pdf", 234_567, sha256(b"diploma").digest(), "with distinction")
 
 
-def of_a_million() -> str:
+def of_a_million() -> Iterator[Figure]:
     """Figures of proofs about files, of a ledger with four organisations; and of one whose members changed."""
     with tempfile.TemporaryDirectory() as folder:
         with Store.create(Path(folder) / "ledger.db", four_members()) as store:
@@ -70,16 +71,19 @@ def of_a_million() -> str:
         large_ms = _of_large_blocks(Path(folder) / "large.db")
         ratios, signatures, verified_ms = _verified(files, kept.genesis)
         sizes = [len(one.proof) for one in files]
-        replaced = _after_replacements(Path(folder) / "replaced.db")
-    return (
-        f"one of {CERTIFICATES:,}, {MEMBERS} members: made in {summary(made_ms)} ms, and anywhere in the log in "
-        f"{summary(scattered_ms)} ms, in that of {LARGE_BLOCKS} blocks of {LARGE:,} in {summary(large_ms)} ms, goal < 5"
-        f"; a batch of {FILES:,}: {batch:,.0f} a second, goal >= 1,000\n"
-        f"  verified / its {signatures} signatures alone: {summary(ratios)}, goal < 3 ({verified_ms:.1f} ms)\n"
-        f"  size with payload: {statistics.median(sizes):,.0f} bytes, at most {max(sizes):,}, goal <= 8,192\n"
-        f"  after {REPLACEMENTS} replacements of a member, one by one: {replaced}\n"
-        f"  tallystick.proof imported in {_import_ms():.0f} ms (median of {STARTS} processes), goal < 100"
-    )
+        replaced_bytes, replaced_ms = _after_replacements(Path(folder) / "replaced.db")
+    what, goal = f"a proof of one of {CERTIFICATES:,}, {MEMBERS} members", at_most(5)
+    yield figure("made", what, made_ms, "ms", goal=goal)
+    yield figure("made, anywhere", "the same, anywhere in the log", scattered_ms, "ms", goal=goal)
+    yield figure("made, large blocks", f"the same, {LARGE_BLOCKS} blocks of {LARGE:,}", large_ms, "ms", goal=goal)
+    yield figure("batch", f"proofs of a batch of {FILES:,}", [batch], "proofs/s", goal=at_least(1_000))
+    yield figure("verified / signatures", f"verified / its {signatures} signatures alone", ratios, goal=at_most(3))
+    yield figure("verified", "the same alone", [verified_ms], "ms")
+    yield figure("size", "with payload", sizes, "bytes", goal=at_most(8_192))
+    after = f"all files of a proof after {REPLACEMENTS} replacements of a member, one by one"
+    yield figure("size, replaced", after, [replaced_bytes], "bytes", goal=at_most(65_536))
+    yield figure("verified, replaced", "the same", [replaced_ms], "ms")
+    yield figure("import", "tallystick.proof in a new process", _import_ms(), "ms", goal=at_most(100))
 
 
 def four_members() -> Genesis:
@@ -225,8 +229,8 @@ def _check(proofs: list[list[tuple[bytes, bytes, bytes]]]) -> None:
     assert all(is_signed(*one) for proof in proofs for one in proof)
 
 
-def _after_replacements(path: Path) -> str:
-    """Sizes of the files of one proof, made after every member was replaced many times."""
+def _after_replacements(path: Path) -> tuple[int, float]:
+    """Bytes of all files of one proof, made after every member was replaced many times, and ms to verify it."""
     params = Params(epoch_blocks=1, epoch_ms=0, unbonding_blocks=2, unbonding_ms=0)
     with Store.create(path, replace(four_members(), params=params)) as store:
         kept = Kept(store, ISSUERS[:MEMBERS])
@@ -243,8 +247,7 @@ def _after_replacements(path: Path) -> str:
         took_s = time.process_time() - started
     assert len({key for one in verdict.changes for key in one.joined}) == REPLACEMENTS
     size = sum(map(len, (files.proof, files.members or b"", files.payload or b"")))
-    steps = len(bundle.hand_over.steps)
-    return f"{size:,} bytes in all files, goal < 65,536; {steps} steps, verified in {1e3 * took_s:.0f} ms"
+    return size, 1e3 * took_s
 
 
 def _replace(kept: Kept, number: int) -> None:
@@ -260,8 +263,8 @@ def _replace(kept: Kept, number: int) -> None:
     kept.forge([motion, *(issue(Approval, one, ledger_id, now_ms + 1, motion.id) for one in others)])
 
 
-def _import_ms() -> float:
+def _import_ms() -> list[float]:
     """Of all that verifying needs, in a process of its own."""
     code = "import time; t = time.perf_counter(); import tallystick.proof.verify; print(time.perf_counter() - t)"
     runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True) for _ in range(STARTS)]
-    return 1e3 * statistics.median(float(one.stdout) for one in runs)
+    return [1e3 * float(one.stdout) for one in runs]

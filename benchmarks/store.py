@@ -1,7 +1,6 @@
 """The store of a long-lived node: its start, memory, size and rate of appending, with a million certificates in it."""
 
 import json
-import resource
 import sqlite3
 import statistics
 import subprocess
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks.processes import most_held_bytes
+from benchmarks.result import Figure, at_most, figure
 from benchmarks.workload import ISSUERS, ledger, statements
 from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import LoneForger
@@ -30,57 +31,74 @@ from tallystick.storage.store import Store
 
 CERTIFICATES = 1_000_000
 BLOCK = 256
+LENGTHS = (10_240, 102_400, 512_000, CERTIFICATES)
 STARTS = 5
 STRETCH = 10_000
 MEMBERS = 4
 
 
-def long_lived() -> str:
-    """Figures of one store as it grows to `CERTIFICATES`, and of a node that starts from it."""
+def long_lived() -> Iterator[Figure]:
+    """Figures of one store as it grows to `CERTIFICATES`, and of a node that starts from it at some lengths."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
-        genesis = ledger(ISSUERS[:MEMBERS])
-        early, late, encoded_bytes, voted_bytes = _fill(path, genesis)
+        filled = _Filled(path, ledger(ISSUERS[:MEMBERS]))
+        held = {length: [one["held_bytes"] for one in filled.until(length)] for length in LENGTHS}
         opened = [_seconds_to_open(path) for _ in range(STARTS)]
         starts = [_start(path) for _ in range(STARTS)]
         size_bytes = path.stat().st_size
-    started, bare = statistics.median(one["start"] for one in starts), statistics.median(opened)
-    held = max(one["held_bytes"] for one in starts)
-    return (
-        f"start with {CERTIFICATES:,} certificates: {started:.2f} s (interpreter and imports "
-        f"{statistics.median(one['imports'] for one in starts):.2f} s more), goal < 2; "
-        f"SQLite's own open {1000 * bare:.1f} ms\n"
-        f"  process that holds the node: {held / 1e6:.0f} MB, goal <= 300\n"
-        f"  file / encoded certificates: {size_bytes / encoded_bytes:.2f}, goal <= 1.50; "
-        f"{(size_bytes - voted_bytes) / encoded_bytes:.2f} without the votes of {MEMBERS} members\n"
-        f"  appending, durable, blocks of {BLOCK}: {early:,.0f} certificates/s up to {STRETCH:,}, {late:,.0f} at the "
-        f"end: {late / early:.2f}"
-    )
+    what = f"with {CERTIFICATES:,} certificates"
+    yield figure("start", what, [one["start"] for one in starts], "s", goal=at_most(2))
+    yield figure("imports", "interpreter and imports, before that", [one["imports"] for one in starts], "s")
+    yield figure("SQLite's open", what, [1000 * one for one in opened], "ms")
+    for length, sizes in held.items():
+        megabytes = [one / 1e6 for one in sizes]
+        goal = at_most(120) if length == CERTIFICATES else None
+        yield figure("memory", "of the process that holds a node", megabytes, "MB", goal=goal, at=length)
+    first, last = (statistics.median(held[length]) for length in (LENGTHS[0], CERTIFICATES))
+    beyond = (last - first) / (CERTIFICATES - LENGTHS[0])
+    yield figure("memory beyond", f"of each certificate beyond {LENGTHS[0]:,}", [beyond], "bytes", goal=at_most(44))
+    yield figure("size", "file / encoded certificates", [size_bytes / filled.encoded_bytes], goal=at_most(1.5))
+    size_bytes -= filled.voted_bytes
+    yield figure("size, no votes", f"without {MEMBERS} members' votes", [size_bytes / filled.encoded_bytes])
+    about = f"certificates a second, durable, blocks of {BLOCK}"
+    late = filled.rates[-5:]
+    yield figure("append", f"{about}, at the end", late, "certificates/s")
+    early = filled.rates[0]
+    yield figure("append late / early", f"{about}, at the end / up to {STRETCH:,}", [one / early for one in late])
 
 
-def _fill(path: Path, genesis: Genesis) -> tuple[float, float, int, int]:
-    """Early and late certificates a second; bytes of the encoded certificates, and of the finalizations."""
-    rates: list[float] = []
-    encoded_bytes = voted_bytes = 0
-    chain = Blockchain(genesis, LoneForger(StakeRule()).check_forger)
-    with Store.create(path, genesis) as store:
-        seconds, count = 0.0, 0
-        for block in _blocks(chain):
-            chain.append(block)
-            votes = _finalization(chain, block)
-            encoded_bytes += sum(len(one.encoded) for one in block.certificates)
-            voted_bytes += len(encode(votes))
-            start = time.perf_counter()
-            store.append(PersistBlock(block, (), votes))
-            if store.is_snapshot_due:
-                store.keep_snapshot(chain)
-            seconds += time.perf_counter() - start
-            count += len(block.certificates)
-            if count >= STRETCH:
-                rates.append(count / seconds)
-                seconds, count = 0.0, 0
-        store.keep_snapshot(chain)
-    return rates[0], statistics.median(rates[-5:]), encoded_bytes, voted_bytes
+class _Filled:
+    """A store that grows; what went in, and how fast it took each stretch."""
+
+    def __init__(self, path: Path, genesis: Genesis) -> None:
+        self.rates: list[float] = []
+        self.encoded_bytes = self.voted_bytes = 0
+        self._chain = Blockchain(genesis, LoneForger(StakeRule()).check_forger)
+        self._blocks = _blocks(self._chain)
+        self._path = path
+        Store.create(path, genesis).close()
+
+    def until(self, length: int) -> list[dict[str, float]]:
+        """Grow to so many certificates, and start nodes from them."""
+        with Store.open(self._path) as store:
+            seconds, count = 0.0, 0
+            while (size := self._chain.state.log.size) < length:
+                block = next(self._blocks)
+                self._chain.append(block)
+                votes = _finalization(self._chain, block)
+                self.encoded_bytes += sum(len(one.encoded) for one in block.certificates)
+                self.voted_bytes += len(encode(votes))
+                start = time.perf_counter()
+                store.append(PersistBlock(block, (), votes))
+                if store.is_snapshot_due:
+                    store.keep_snapshot(self._chain)
+                seconds += time.perf_counter() - start
+                count += self._chain.state.log.size - size
+                if count >= STRETCH:
+                    self.rates.append(count / seconds)
+                    seconds, count = 0.0, 0
+            store.keep_snapshot(self._chain)
+        return [_start(self._path) for _ in range(STARTS)]
 
 
 def _blocks(chain: Blockchain) -> Iterator[VerifiedBlock]:
@@ -120,9 +138,8 @@ def _in_process(path: Path, begun: float) -> dict[str, float]:
         agreement = LoneDriver(LoneForger(StakeRule()))
         node = Node(replayed(store.genesis, agreement.check_forger, store), agreement, archive=store)
         seconds = time.perf_counter() - start
-        assert len(node.chain.certificate_index) == node.state.log.size == CERTIFICATES
-    held = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"imports": imported - begun, "start": seconds, "held_bytes": held}
+        assert len(node.chain.certificate_index) == node.state.log.size
+    return {"imports": imported - begun, "start": seconds, "held_bytes": most_held_bytes()}
 
 
 if __name__ == "__main__":

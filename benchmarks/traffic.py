@@ -1,7 +1,9 @@
 """Bytes that the members of a Simplex ledger send for each certificate, by kind of message."""
 
 from collections import Counter
+from collections.abc import Iterator
 
+from benchmarks.result import Figure, at_most, figure
 from benchmarks.workload import CREATED_MS, HOP_MS, ISSUERS, MEMBERS, ledger, member_wallets
 from tallystick.ledger.certificate import Statement, issue_statement
 from tallystick.ledger.genesis import Genesis
@@ -19,6 +21,7 @@ KINDS = {
     "proposals": ("Proposal", "ProposalRequest", "ProposalCertificates"),
     "votes": ("Votes",),
     "statuses": ("Status",),
+    "checkpoints": ("Cosignatures",),
     "repair": ("CertificateRequest", "Prune", "ViewCertificateRequest", "BlockRequest", "Blocks"),
 }
 
@@ -36,20 +39,17 @@ class CountingNetwork(SimulatedNetwork):
         super().send(sender, receiver, data)
 
 
-def bytes_per_certificate() -> str:
-    """One line for each number of members: bytes sent / (certificates x members), in sizes of a certificate."""
-    lines = [
-        f"bytes sent by all members / (certificates x members x {CERTIFICATE_BYTES}), goal <= 1.3; "
-        f"{CERTIFICATES:,} certificates of {CERTIFICATE_BYTES} bytes in bursts of {BURST}, "
-        f"one each {BURST_EVERY_MS} ms, each at another member"
-    ]
+def bytes_per_certificate() -> Iterator[Figure]:
+    """What all members send for a certificate, in sizes of one times members: all, and by kind of message."""
+    what = "bytes that all members send / (certificates × members × their size)"
     for members in MEMBERS:
-        for is_settled in (True, False):
-            ratios, blocks = _run(members, is_settled)
-            parts = ", ".join(f"{name} {ratios[name]:.3f}" for name in KINDS)
-            state = "settled" if is_settled else "from cold"
-            lines.append(f"  {members:>3} members, {state:>9}: {sum(ratios.values()):.2f} ({parts}; {blocks} blocks)")
-    return "\n".join(lines)
+        settled, cold = (_run(members, is_settled)[0] for is_settled in (True, False))
+        yield figure("all", what, [sum(settled.values())], goal=at_most(1.3), at=members)
+        for name in KINDS:
+            yield figure(name, "the same, of one kind of message", [settled[name]], at=members)
+        yield figure(
+            "from cold", "the same with the very first certificates of a ledger", [sum(cold.values())], at=members
+        )
 
 
 def _run(members: int, is_settled: bool) -> tuple[dict[str, float], int]:

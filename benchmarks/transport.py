@@ -4,13 +4,15 @@ import asyncio
 import multiprocessing
 import statistics
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Protocol
 
 import zmq.asyncio
 from zmq.utils import z85
 
-from benchmarks.workload import ISSUERS, summary
+from benchmarks.result import Figure, at_least, figure
+from benchmarks.workload import ISSUERS
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.curve import x25519_key, x25519_secret
 from tallystick.network.transport import Connected, Received, TransportEvent
@@ -121,20 +123,20 @@ class Encrypted(Bare):
 ENDS: dict[str, type[Ours | Bare]] = {"ours": Ours, "bare": Bare, "bare encrypted": Encrypted}
 
 
-def against_bare_sockets() -> str:
+def against_bare_sockets() -> Iterator[Figure]:
     """Round trips and streams, as ratios of speed within each round."""
     rounds = [{name: asyncio.run(_measured(name)) for name in ENDS} for _ in range(ROUNDS)]
-    titles = [f"a round trip of {TRIP_BYTES:,} B, us", *(f"a stream of {size} frames, MB/s" for size, _, _ in STREAMS)]
-    lines = [f"two processes on 127.0.0.1, {ROUNDS} rounds; goal: round trips at >= 0.5 of bare ones' speed"]
+    titles = [f"round trip of {TRIP_BYTES:,} B", *(f"stream of {size} frames" for size, _, _ in STREAMS)]
     for column, title in enumerate(titles):
-        figures = {name: [one[name][column] for one in rounds] for name in ENDS}
-        medians = ", ".join(f"{name} {statistics.median(one):,.0f}" for name, one in figures.items())
-        lines.append(f"  {title}: {medians}")
+        taken, is_trip = {name: [one[name][column] for one in rounds] for name in ENDS}, column == 0
         for name in ("bare", "bare encrypted"):
-            pairs = zip(figures["ours"], figures[name], strict=True)
-            speeds = [theirs / ours if column == 0 else ours / theirs for ours, theirs in pairs]
-            lines.append(f"    speed over {name}: {summary(speeds)}")
-    return "\n".join(lines)
+            pairs = zip(taken["ours"], taken[name], strict=True)
+            speeds = [theirs / ours if is_trip else ours / theirs for ours, theirs in pairs]
+            goal = at_least(0.5) if is_trip else None
+            yield figure(
+                f"{title} / {name}", f"speed between two processes / {name} ZeroMQ sockets'", speeds, goal=goal
+            )
+        yield figure(title, "the same alone", taken["ours"], "µs" if is_trip else "MB/s")
 
 
 async def _measured(name: str) -> list[float]:

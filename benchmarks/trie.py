@@ -1,13 +1,13 @@
 """A trie of many entries: what one change and one proof cost."""
 
 import gc
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
 
-from benchmarks.workload import cpu_seconds, summary
+from benchmarks.result import Figure, at_most, figure
+from benchmarks.workload import cpu_seconds
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.trie import Trie, TrieProof, proven_value
 
@@ -19,7 +19,7 @@ PER_ROUND = 1_000
 T = TypeVar("T")
 
 
-def large() -> str:
+def large() -> Iterator[Figure]:
     """Microseconds for a change and for a proof with `ENTRIES` entries, and the bytes of a proof."""
     trie, keys = Trie(), [sha256(b"%d" % number).digest() for number in range(ENTRIES)]
     for key in keys:
@@ -38,15 +38,13 @@ def large() -> str:
         verified.append(_us_each(shown, partial(_verify, trie.root())))
         proofs += shown
     sizes = [len(proof.encoded) for _, proof in proofs]
-    steps = [len(proof.path) for _, proof in proofs]
-    return (
-        f"one change among {ENTRIES:,} entries and the root after it, in us: a new value {summary(replaced)}, "
-        f"a new key {summary(added)}, goal < 1,000\n"
-        f"  a proof, its value of {len(VALUE)} bytes included: {statistics.median(sizes):.0f} bytes, at most "
-        f"{max(sizes):,}, goal < 2,000; {statistics.median(steps):.0f} steps, at most {max(steps)}\n"
-        f"  a proof in us: made and encoded {summary(made)}, verified {summary(verified)}\n"
-        f"  the first root, which hashes all: {first_root_s:.2f} s"
-    )
+    what = f"one change among {ENTRIES:,} entries and the root after it"
+    yield figure("new value", what, replaced, "µs", goal=at_most(1_000))
+    yield figure("new key", what, added, "µs", goal=at_most(1_000))
+    yield figure("proof", f"with a value of {len(VALUE)} bytes", sizes, "bytes", goal=at_most(2_000))
+    yield figure("proof made", "and encoded", made, "µs")
+    yield figure("proof verified", "the same", verified, "µs")
+    yield figure("first root", "which hashes all", [first_root_s], "s")
 
 
 def _us_each(given: list[T], work: Callable[[T], object]) -> float:

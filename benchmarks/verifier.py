@@ -14,7 +14,8 @@ from threading import Barrier
 
 import nacl.bindings as sodium
 
-from benchmarks.workload import ISSUERS, ledger, statements, summary
+from benchmarks.result import Figure, at_least, at_most, figure
+from benchmarks.workload import ISSUERS, ledger, statements
 from tallystick.host.claims import Claim
 from tallystick.host.verification import Verifier
 from tallystick.ledger.keys import is_signed
@@ -32,12 +33,12 @@ GENESIS = ledger(ISSUERS[:1])
 _start_together: Barrier
 
 
-def in_worker_processes() -> str:
+def in_worker_processes() -> list[Figure]:
     """All cores, with an idle loop and with one that computes all the time; and what few claims take."""
     return asyncio.run(_measure())
 
 
-async def _measure() -> str:
+async def _measure() -> list[Figure]:
     processes = os.cpu_count() or 1
     verifier = Verifier(processes)
     await verifier.start()
@@ -63,17 +64,20 @@ async def _measure() -> str:
             while not all(one.done() for one in few):
                 pass
             threads.append(sum(one.result() for one in few) / reference)
-        latencies = [await _latency(verifier, size) for size in (1, 5, 16, 64, 256)]
+        latencies = {size: await _latency(verifier, size) for size in (1, 5, 16, 64, 256)}
     await verifier.stop()
     p99_ms = [statistics.quantiles(turns, n=100)[-1] * 1000 for turns in turns_s]
-    return (
-        f"verifier / bare verification in {processes} processes: {summary(idle)}, goal >= 0.85\n"
-        f"  the same beside a loop that computes all the time: {summary(busy)}, goal >= 0.85\n"
-        f"  {processes} threads instead, while the main thread computes: {summary(threads)}\n"
-        f"  that loop's wait for its turn, 99th percentile: {p99_ms[1]:.1f} ms (bare: {p99_ms[0]:.1f}), goal <= 20\n"
-        f"  {statistics.median(cpu_us):.1f} us a claim in the loop's own process; {max(rates):,.0f} claims/s at best\n"
-        f"  few claims, through the verifier / in line: {', '.join(latencies)}"
-    )
+    bare_processes = f"bare libsodium verification in {processes} processes"
+    few_claims = "time of one call for so many claims with an idle verifier / of verifying them in line"
+    return [
+        figure("workers / bare", f"the verifier / {bare_processes}", idle, goal=at_least(0.85)),
+        figure("beside work / bare", "the same beside a loop that computes all the time", busy, goal=at_least(0.85)),
+        figure("threads / bare", f"{processes} threads instead, while the main thread computes", threads),
+        figure("loop's wait", "for its turn, 99th percentile", [p99_ms[1]], "ms", goal=at_most(20)),
+        figure("loop's own", "processor time of a claim in the loop's process", cpu_us, "µs"),
+        figure("workers", "the verifier", rates, "claims/s"),
+        *(figure("few", few_claims, ratios, at=size) for size, ratios in latencies.items()),
+    ]
 
 
 def _claims(first: int, size: int) -> list[Claim]:
@@ -123,7 +127,7 @@ async def _busily(turns_s: list[float], measured: Coroutine[None, None, float]) 
             await computing
 
 
-async def _latency(verifier: Verifier, size: int) -> str:
+async def _latency(verifier: Verifier, size: int) -> list[float]:
     """Time of one call with an idle verifier over that of verifying in line."""
     ratios = []
     for number in range(25):
@@ -134,7 +138,7 @@ async def _latency(verifier: Verifier, size: int) -> str:
         middle = time.perf_counter()
         await verifier.verify(claims)
         ratios.append((time.perf_counter() - middle) / (middle - start))
-    return f"{size}: {statistics.median(ratios):.2f}"
+    return ratios
 
 
 def _prepare(barrier: Barrier) -> None:

@@ -450,6 +450,7 @@ class Bench:
     def submit(self, entry: Entry | AnyCertificate) -> list[Action]:
         """A user submits a certificate."""
         entry = entry if isinstance(entry, Entry) else Entry(entry)
+        entry.check_form()
         return self.handle(CertificatesSubmitted((self.intake.check_entry(entry),)))
 
 

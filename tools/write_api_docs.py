@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tallystick.api import command_views, governed_views, proof_views, view_base, views
+from tallystick.api import command_views, governed_views, made_proof_views, proof_views, view_base, views
 from tallystick.api.openapi import document, schemas_of
 from tallystick.api.routes import ENDPOINTS
 
@@ -35,8 +35,8 @@ COMMANDS: dict[str, type[Struct]] = {
     "trust show": proof_views.TrustChanged,
     "trust list": proof_views.TrustedLedgers,
     "trust remove": proof_views.TrustRemoved,
-    "prove": command_views.ProofsMade,
-    "renew": command_views.ProofsRenewed,
+    "prove": made_proof_views.ProofsMade,
+    "renew": made_proof_views.ProofsRenewed,
     "policy": command_views.PolicyMade,
     "audit": proof_views.Audited,
     "verify FILE.tlog-conflict": proof_views.ConflictVerdict,
@@ -70,7 +70,7 @@ def page() -> str:
 
 def _commands(known: dict[str, Any]) -> list[str]:
     """Commands, and what they print; what the API has, too, stands above."""
-    modules = (proof_views, command_views, governed_views, views, view_base)
+    modules = (proof_views, made_proof_views, command_views, governed_views, views, view_base)
     schemas = schemas_of(list(dict.fromkeys(COMMANDS.values())), modules)
     rows = [f"| `tallystick {one}` | [{kind.__name__}](#{kind.__name__.lower()}) |" for one, kind in COMMANDS.items()]
     others = [_struct(name, schemas[name]) for name in sorted(schemas) if name not in known]

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tallystick.api import server as server_module
+from tallystick.api.rates import source_of
 from tallystick.api.server import MAX_CONNECTIONS, Server, Tls, listen_remotely, room_for_connections
 from tallystick.problems import Problem
 
@@ -174,6 +175,31 @@ def test_an_address_that_opens_many_loses_its_own_and_nobody_elses(caplog: pytes
 
     run(story())
     assert "connections cut" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of their own only")
+def test_who_opens_one_from_each_network_of_a_site_loses_them_and_a_class_behind_one_address_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def in_ipv6(address: str, *bits: int) -> str:
+        """As if 127.0.1.N were in the /64 number N of one /48."""
+        number = address.rpartition(".")[2]
+        return source_of(f"2001:db8:0:{number}::1" if address.startswith("127.0.1.") else address, *bits)
+
+    monkeypatch.setattr(server_module, "source_of", in_ipv6)
+
+    async def story() -> None:
+        async with opened(most=8) as door:
+            learners = [await door.send(ASK[:-2], local_addr=("127.0.0.2", 0)) for _ in range(3)]
+            for number in range(1, 25):
+                await door.send(ASK[:-2], local_addr=(f"127.0.1.{number}", 0))
+            assert await door.ask()
+            for one, learner in enumerate(learners):
+                door._writers[one].write(b"\r\n")
+                assert await learner.readuntil(b"short")
+            assert len(door.server._listening._by_site) <= 3
+
+    run(story())
 
 
 @pytest.mark.parametrize("kind", KEEPS_WAITING)

@@ -7,7 +7,9 @@ from random import Random
 import pytest
 from tests.conformance.worlds import WORLDS, RealWorld
 
+from tallystick.ledger.messages import is_urgent
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
+from tallystick.network.connection import TransportLimits
 from tallystick.network.transport import Connected, Disconnected, Received, TransportError
 
 Story = Callable[[RealWorld], Awaitable[None]]
@@ -72,8 +74,8 @@ def test_frames_arrive_whole_and_in_order_both_ways(in_a_world):
             if number % 40 == 39:
                 await world.until(lambda sent=number: len(ben.frames_from(ada)) > sent - 30)
         await world.until(lambda: len(ben.frames_from(ada)) == len(ada.frames_from(ben)) == len(frames))
-        assert ben.frames_from(ada) == frames
-        assert ada.frames_from(ben) == [frame[::-1] for frame in frames]
+        for came, sent in (ben.frames_from(ada), frames), (ada.frames_from(ben), [frame[::-1] for frame in frames]):
+            assert sorted(came, key=is_urgent) == sorted(sent, key=is_urgent)  # which keeps the order within each class
 
     in_a_world(story)
 
@@ -99,7 +101,7 @@ def test_much_more_than_the_window_and_the_queue_gets_through_to_a_peer_that_kee
         ada, ben = await world.station(1), await world.station(2)
         await world.connected(ada, ben)
         for number in range(40):
-            ada.send(ben, bytes([number]) * 1_000_000)
+            ada.send(ben, bytes([number, 0]) * 500_000)
             await world.until(lambda sent=number: len(ben.frames_from(ada)) > sent - 3)
         await world.until(lambda: len(ben.frames_from(ada)) == 40)
         assert [frame[0] for frame in ben.frames_from(ada)] == list(range(40))
@@ -126,7 +128,7 @@ def test_a_peer_that_falls_behind_is_closed_while_another_gets_all(in_a_world):
         await world.connected(ada, cem)
         ben.transport.pause(ada.key)
         for number in range(60):
-            frame = bytes([number]) * 500_000
+            frame = bytes([number, 0]) * 250_000
             if len(ada.connections_with(ben)) == 1:
                 ada.send(ben, frame)
             ada.send(cem, frame)
@@ -146,7 +148,7 @@ def test_a_paused_peer_waits_and_slows_down_while_others_go_on(in_a_world):
         await world.connected(ben, ada)
         await world.connected(cem, ada)
         ada.transport.pause(ben.key)
-        frames = [bytes([number]) * 600_000 for number in range(12)]  # more than the window
+        frames = [bytes([number, 0]) * 300_000 for number in range(8)]  # more than the window
         for frame in frames:
             ben.send(ada, frame)
             cem.send(ada, frame)
@@ -158,6 +160,44 @@ def test_a_paused_peer_waits_and_slows_down_while_others_go_on(in_a_world):
         ada.transport.resume(ben.key)
         await world.until(lambda: len(ada.frames_from(ben)) == len(frames))
         assert ada.frames_from(ben) == frames
+
+    in_a_world(story)
+
+
+BULK, URGENT = bytes([0x92, 2]), bytes([0x92, 9])
+"""How messages with certificates, and those with votes, begin."""
+
+
+def test_an_urgent_frame_overtakes_ten_mebibytes_in_bulk(in_a_world):
+    async def story(world):
+        ada, ben = await world.station(1, limits=TransportLimits()), await world.station(2)
+        await world.connected(ada, ben)
+        in_bulk = [BULK + bytes([number]) + bytes(1024 * 1024) for number in range(10)]
+        urgent = [URGENT + bytes([number]) for number in range(3)]
+        for frame in (*in_bulk, *urgent):
+            ada.send(ben, frame)
+        await world.until(lambda: len(ben.frames_from(ada)) == len(in_bulk) + len(urgent))
+        assert ben.frames_from(ada) == [in_bulk[0], *urgent, *in_bulk[1:]]
+
+    in_a_world(story)
+
+
+def test_urgent_frames_come_from_a_paused_peer_however_many(in_a_world):
+    async def story(world):
+        ada, ben = await world.station(1), await world.station(2)
+        await world.connected(ben, ada)
+        ada.transport.pause(ben.key)
+        in_bulk = [BULK + bytes([number]) + bytes(1_000_000) for number in range(4)]
+        for frame in in_bulk:
+            ben.send(ada, frame)
+        urgent = [URGENT + bytes([number]) + bytes(300_000) for number in range(40)]
+        for number, frame in enumerate(urgent):
+            ben.send(ada, frame)
+            await world.until(lambda sent=number: len(ada.frames_from(ben)) > sent)
+        assert ada.frames_from(ben) == urgent
+        ada.transport.resume(ben.key)
+        await world.until(lambda: len(ada.frames_from(ben)) == len(urgent) + len(in_bulk))
+        assert ada.frames_from(ben)[len(urgent) :] == in_bulk
 
     in_a_world(story)
 

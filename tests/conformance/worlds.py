@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from tests.builders import GENESIS
 
+from tallystick.ledger.messages import is_urgent
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.connection import Flow, TransportLimits
@@ -125,7 +126,10 @@ class SimulatedWorld(RealWorld):
 
 
 class SimulatedTransport:
-    """Keeps the contract of `Transport` with the simulated network's links beneath it; it is a host there."""
+    """Keeps the contract of `Transport` with the simulated network's links beneath it; it is a host there.
+
+    What it sends has two bytes more, so no link takes it for urgent: the order is this transport's own.
+    """
 
     def __init__(self, world: SimulatedWorld, wallet: Wallet, listen: str | None, limits: TransportLimits) -> None:
         self.key = wallet.public_key
@@ -140,8 +144,9 @@ class SimulatedTransport:
         self._dials: dict[bytes, str] = {}
         self._troubles: dict[bytes, str] = {}
         self._flows: dict[bytes, Flow] = {}
-        self._inboxes: dict[bytes, list[bytes]] = {}
-        self._paused: set[bytes] = set()
+        self._inboxes: dict[tuple[bytes, bool], list[bytes]] = {}
+        """By peer, and whether they are urgent."""
+        self._paused: set[tuple[bytes, bool]] = set()
 
     async def start(self, on_event: Callable[[TransportEvent], None]) -> None:
         name, network = self.key.hex(), self._network
@@ -186,12 +191,12 @@ class SimulatedTransport:
         else:
             self._end(peer)
 
-    def pause(self, peer: bytes) -> None:
-        self._paused.add(peer)
+    def pause(self, peer: bytes, *, is_urgent: bool = False) -> None:
+        self._paused.add((peer, is_urgent))
 
-    def resume(self, peer: bytes) -> None:
-        self._paused.discard(peer)
-        self._network.at(self._network.now_ms, lambda: self._hand_on(peer))
+    def resume(self, peer: bytes, *, is_urgent: bool = False) -> None:
+        self._paused.discard((peer, is_urgent))
+        self._network.at(self._network.now_ms, lambda: self._hand_on((peer, is_urgent)))
 
     def troubles(self) -> dict[bytes, str]:
         return {peer: why for peer, why in self._troubles.items() if peer in self._dials and peer not in self._flows}
@@ -202,13 +207,14 @@ class SimulatedTransport:
         match event:
             case PeerConnected(name) if self.is_up:
                 peer = bytes.fromhex(str(name))
-                self._flows[peer], self._inboxes[peer] = Flow(self._limits.queue_bytes), []
+                self._flows[peer] = Flow(self._limits.queue_bytes)
+                self._inboxes[peer, False], self._inboxes[peer, True] = [], []
                 other = cast(SimulatedTransport, self._network.hosts[str(name)])
                 is_own = self._dials.get(peer) == other.listening and self.key < peer
                 self._on_event(Connected(peer, self._dials[peer] if is_own or self.key not in other._dials else None))
             case PeerDisconnected(name) if self.is_up:
                 peer = bytes.fromhex(str(name))
-                self._paused.discard(peer)
+                self._paused -= {(peer, False), (peer, True)}
                 if self._flows.pop(peer, None) is not None:
                     self._on_event(Disconnected(peer, "the connection ended"))
 
@@ -217,24 +223,26 @@ class SimulatedTransport:
         if peer not in self._flows:
             return
         if data[:1] == b"t":
-            self._flows[peer].confirm(data[1:])
+            self._flows[peer].confirm(data[2:])
             self._flush(peer)
         else:
-            self._flows[peer].receive(data[1:])
-            self._inboxes[peer].append(data[1:])
-            self._hand_on(peer)
+            self._flows[peer].receive(data[2:])
+            lane = peer, is_urgent(data[2:])
+            self._inboxes[lane].append(data[2:])
+            self._hand_on(lane)
 
-    def _hand_on(self, peer: bytes) -> None:
-        while peer in self._flows and peer not in self._paused and self._inboxes[peer]:
-            frame = self._inboxes[peer].pop(0)
+    def _hand_on(self, lane: tuple[bytes, bool]) -> None:
+        peer, _ = lane
+        while peer in self._flows and lane not in self._paused and self._inboxes[lane]:
+            frame = self._inboxes[lane].pop(0)
             self._on_event(Received(peer, frame))
             taken = self._flows[peer].take(frame) if peer in self._flows else None
             if taken is not None:
-                self._network.send(self.key.hex(), peer.hex(), b"t" + taken)
+                self._network.send(self.key.hex(), peer.hex(), b"t\0" + taken)
 
     def _flush(self, peer: bytes) -> None:
         for frame in self._flows[peer].due():
-            self._network.send(self.key.hex(), peer.hex(), b"f" + frame)
+            self._network.send(self.key.hex(), peer.hex(), b"f\0" + frame)
 
     def _end(self, peer: bytes) -> None:
         self._network.cut(self.key.hex(), peer.hex())

@@ -415,6 +415,49 @@ def test_three_hundred_nodes_agree_without_recursion():
     assert all(len(box(node)) == 0 and node.refusals == [] for node in nodes)
 
 
+def test_what_a_node_has_seen_is_dropped_at_the_post_and_what_was_changed_is_not():
+    class Counting(BlockchainNode):
+        received = 0
+
+        def receive_object_from_node(self, obj, senderNodeIdentifier):
+            self.received += 1
+            super().receive_object_from_node(obj, senderNodeIdentifier)
+
+    wallet = Wallet()
+    nodes = [Counting(one, ProofOfStake(wallet.publicKey)) for one in (wallet, Wallet(), Wallet(), Wallet())]
+    stranger = Gossip()
+    nodes[0].new_certificate(signed(ALICE))
+    assert [node.received for node in nodes] == [0, 1, 1, 1]
+    (certificate, *_) = stranger.heard
+    assert len(stranger.heard) == 4  # who keeps nothing has seen nothing
+    certificate.signature = "00" * 64
+    stranger.broadcast_object(certificate)
+    assert [node.received for node in nodes] == [1, 2, 2, 2]
+    assert [one.rule for node in nodes for one in node.refusals] == [Rule.C1] * 4
+    feed(nodes[1], ALICE, 4)
+    before = [node.received for node in nodes]
+    stranger.broadcast_object(nodes[0].blockchain.blockList[1])
+    stranger.broadcast_object(signed(ALICE))
+    assert [node.received - count for node, count in zip(nodes, before, strict=True)] == [1, 1, 1, 1]
+
+
+def test_a_students_own_names_are_taken_from_nobody():
+    class Flooder(Node):
+        def __init__(self, name):
+            super().__init__(name)
+            self.has_seen, self.got = set(), []
+
+        def receive_object_from_node(self, obj, senderNodeIdentifier):
+            if obj not in self.has_seen:
+                self.has_seen.add(obj)
+                self.got.append(obj)
+                self.broadcast_object(obj)
+
+    one, *others = [Flooder(name) for name in "abc"]
+    one.broadcast_object("news")
+    assert [node.got for node in others] == [["news"], ["news"]]
+
+
 # ---- how it is used -------------------------------------------------------------------------------------------------
 
 

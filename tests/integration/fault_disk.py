@@ -74,7 +74,7 @@ class Disk:
 
     def connect(self, path: Path, read_only: bool) -> sqlite3.Connection:
         """For `Store`: a connection by way of this disk."""
-        self.vfs = _Vfs(self)  # SQLite has it for as long as it is referred to
+        self.vfs = self.vfs or _Vfs(self)  # SQLite has it for as long as it is referred to
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         return _Connection(apsw.Connection(str(path), flags=flags, vfs=_name(self)))  # type: ignore[return-value]
 

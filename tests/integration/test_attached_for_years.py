@@ -10,7 +10,7 @@ from tests.integration.test_renew import Renewed
 from tests.integration.test_verify import Given
 from tests.time_authority import Authority, founded, serving, stamping
 
-from tallystick.api.command_views import ProofRenewed
+from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client import pdf_files
 from tallystick.client.pdf_files import Marked, attach, mark_in
 from tallystick.client.proof_files import PROOF, TIME_STAMP, read_proof

@@ -1,6 +1,11 @@
 """`tallystick audit` of logs that other programs may have made: what it finds, keeps, and ends with."""
 
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from tests.integration.command_line import cli, in_json
@@ -34,7 +39,7 @@ class Auditor:
         self.mirrors += 1
         return log.write(self.folder / f"mirror-{self.mirrors}")
 
-    def audit(self, mirror: Path, *more: str, expect: int = 0):
+    def audit(self, mirror: Path | str, *more: str, expect: int = 0):
         args = ("audit", str(mirror), "--log", self.vkey, "--trust", str(self.folder / "trust"), *more)
         return in_json(*args, cwd=self.folder, expect=expect)
 
@@ -129,6 +134,34 @@ def test_a_smaller_fork_beside_the_tiles_of_what_was_seen_is_convicted_at_once(a
     (mirror / "checkpoint").write_text(log.note(size).encoded)
     auditor.audit(mirror, expect=ExitCode.OLDER)
     assert auditor.evidence == [path]
+
+
+@pytest.mark.parametrize("answer", ["elsewhere", "compressed"])
+def test_a_server_that_answers_for_tiles_that_it_lacks_hides_no_smaller_log(auditor, log, answer):
+    """Many hosts have a page of their own, or send to one, for what is not there."""
+    auditor.audit(auditor.write(log))
+    copy = auditor.write(TiledLog().grow(300))
+
+    class Handler(SimpleHTTPRequestHandler):
+        def send_error(self, *_: Any, **__: Any) -> None:
+            self.send_response(HTTPStatus.FOUND if answer == "elsewhere" else HTTPStatus.OK)
+            self.send_header(*(("Location", "/sorry") if answer == "elsewhere" else ("Content-Encoding", "br")))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(copy))) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            told = auditor.audit(f"http://127.0.0.1:{server.server_port}", expect=ExitCode.OLDER)
+        finally:
+            server.shutdown()
+            serving.join()
+    assert "700 were seen" in told["detail"]
+    assert SeenLogs(auditor.folder / "trust").get(log.key.name).smaller
 
 
 def test_honest_old_copies_are_forgotten_when_a_larger_log_holds_them(auditor, log):

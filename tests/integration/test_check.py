@@ -38,6 +38,7 @@ from tallystick.ledger.checkpoint import Checkpoint, Cosignature, cosign
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.file_statement import FileStatement, file_payload
+from tallystick.ledger.messages import Entry
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import NOTARIZE, tally_of
 from tallystick.ledger.wallet import Wallet
@@ -131,7 +132,7 @@ def test_signatures_are_checked_in_batches_by_whoever_is_asked_to(kept: Kept) ->
     seen: list[int] = []
     with Store.open(kept.path, read_only=True) as store:
         assert Check(store, verify, seen.append).run().is_sound
-    assert sum(asked) == BLOCKS * 4 + BLOCKS * 4 + 1 + 2, "certificates and votes of blocks, a vote, and a proposal"
+    assert sum(asked) == BLOCKS * 4 + BLOCKS * 4 + 1 + 2 + 1, "of blocks, of a vote, a proposal, and what waits"
     assert seen == list(range(1, BLOCKS + 1))
 
 
@@ -476,6 +477,19 @@ def test_a_snapshot_with_a_good_checksum_and_a_false_state_is_found(kept: Kept) 
         store.keep_snapshot(chain)
     assert kept.check().derived == ["snapshot"]
     assert kept.repaired().is_sound
+
+
+def test_waiting_certificates_that_nobody_signed_so_are_found(kept: Kept) -> None:
+    """Whoever alters a row may hash it anew; the signature tells."""
+    false = replace(statement("waits", ledger=LEDGER), signature=bytes(64))
+    with Store.open(kept.path) as store:
+        store.keep_certificates([Entry(false)])
+    report = kept.check()
+    assert list(report.rows["waiting"]) == [2]
+    assert not report.is_sound
+    assert kept.repaired().is_sound
+    with Store.open(kept.path) as store:
+        assert len(list(store.waiting())) == 1
 
 
 def test_damaged_votes_and_proposals_and_waiting_certificates_go(kept: Kept) -> None:

@@ -703,6 +703,38 @@ def test_run_hands_the_opened_key_to_the_node(
     assert own_node.settings_path.read_bytes() == before, "it holds for that run alone"
 
 
+def test_run_leaves_its_input_to_the_passphrase_and_refuses_one_that_no_program_holds(
+    tmp_path: Path, own_node: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert own_node.path.is_dir()
+    ran: list[tuple[object, ...]] = []
+    monkeypatch.setattr("tallystick.host.logs.start_logging", lambda *_: None)
+
+    def run_node(*args: object) -> int:
+        ran.append(args)
+        return 0
+
+    monkeypatch.setattr("tallystick.host.process.run_node", run_node)
+    args = ("run", "--data", "node", "--until-eof")
+    terminal, other_side = os.openpty()
+    reading, writing = os.pipe()
+    closed = os.dup(reading)
+    os.close(closed)
+    try:
+        for descriptor, why in ((other_side, "does not read a terminal"), (closed, "it is closed")):
+            monkeypatch.setattr("tallystick.cli.running._STANDARD_INPUT", descriptor)
+            assert why in cli(*args, cwd=tmp_path, expect=2, TALLYSTICK_PASSPHRASE=PASSPHRASE).stderr
+        assert not ran
+        monkeypatch.setattr("tallystick.cli.running._STANDARD_INPUT", reading)
+        os.write(writing, PASSPHRASE.encode())
+        cli(*args, cwd=tmp_path, TALLYSTICK_PASSPHRASE=PASSPHRASE)
+        assert ran[0][-1] == reading
+        assert os.read(reading, 100) == PASSPHRASE.encode(), "the node reads it, and only once it runs"
+    finally:
+        for one in (terminal, other_side, reading, writing):
+            os.close(one)
+
+
 @pytest.mark.parametrize("args", [["--members", "1"], ["--as", "Cy", *ADA_AT_9000, "--data", "own"]])
 def test_a_node_whose_key_has_no_passphrase_runs_as_the_next_step_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]

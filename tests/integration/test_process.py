@@ -50,6 +50,30 @@ def nothing(_: Runner) -> None:
     pass
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_input_that_ended_before_the_node_ran_stops_it_in_order(
+    folder: DataFolder, is_broken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    @asynccontextmanager
+    async def doors(_: Hosted) -> AsyncIterator[None]:
+        yield
+
+    reading, writing = os.pipe()
+    if not is_broken:
+        os.close(writing)
+    try:
+        descriptor = writing if is_broken else reading  # that end of a pipe cannot be read
+        ended = run_node(folder, folder.settings(), folder.wallet(""), doors, None, descriptor)
+    finally:
+        os.close(reading)
+        if is_broken:
+            os.close(writing)
+    assert ended is NodeExit.STOPPED
+    assert "stopped" in caplog.text, "it ended in order"
+
+
 def has_snapshot(folder: DataFolder) -> bool:
     with Store.open(folder.ledger_path, read_only=True) as store:
         return bool(store.database.select("SELECT 1 FROM snapshot"))

@@ -14,7 +14,7 @@ from tests.ml_dsa import StandIn, verify_stand_in
 from tests.proving import read
 from tests.time_authority import founded, serving, stamping
 
-from tallystick.api.command_views import ProofRenewed
+from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.blocking import Client
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.own_node import own_node
@@ -29,6 +29,7 @@ from tallystick.ledger.bundle import Bundle
 from tallystick.ledger.certificate import payload_codec
 from tallystick.ledger.checkpoint import Checkpoint, MlDsaCosignature, cosigner_key, subtree_bytes
 from tallystick.ledger.file_statement import FileStatement
+from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.problems import CannotMake, DamagedStore, NotThere, Problem, RefusedInput
 from tallystick.storage.making import ProofFiles
 
@@ -303,8 +304,18 @@ def test_a_proof_that_is_signed_by_ml_dsa_is_renewed_by_one_that_is_too(signed: 
     assert (one.state, one.kept, one.lost_ml_dsa) == ("renewed", None, 0)
     assert signed.renewed.path().read_text() == newer.proof
     assert (signed.kept, signed.renewed.asked) == ({}, [])
-    assert signed.renew(signed.made(300, "ada", "ben")).state == "as_new", "until another epoch has ended"
-    assert signed.renewed.asked == []
+
+
+def test_until_another_epoch_has_ended_a_newer_proof_shows_what_became_of_the_certificate(
+    signed: SignedByMlDsa,
+) -> None:
+    same = signed.made(30, "ada", "ben")
+    given = signed.renewed.given["a.pdf"].certificate
+    signed.renewed.forge(signed.renewed.ledger.scribe.revocation(given))
+    one = signed.renew(same)
+    assert (one.state, one.kept, one.lost_ml_dsa) == ("renewed", str(signed.renewed.folder / DATED), 2)
+    assert signed.kept == {DATED: signed.proof}
+    signed.renewed.verify("a.pdf", expect=15)
 
 
 DATED = f"a.pdf.2025-06-15{PROOF}"
@@ -335,6 +346,23 @@ def test_a_proof_written_over_one_that_is_signed_by_ml_dsa_keeps_that(signed: Si
     assert written.earlier == (signed.renewed.folder / DATED, 2)
     assert signed.kept == {DATED: signed.proof}
     assert write_proof(signed.made(300, "ada"), path).earlier == (None, 0), "nothing is lost"
+    assert signed.kept == {DATED: signed.proof}
+
+
+@pytest.mark.parametrize("key_id", ["another", "the same, of no key that is listed"])
+def test_lines_that_nobody_can_verify_take_the_place_of_no_signature(signed: SignedByMlDsa, key_id: str) -> None:
+    bare = signed.made(300)
+    lines = [one for one in parse_proof(signed.proof).checkpoint.signatures if len(one.signature) == 8 + 2_420]
+    assert len(lines) == 2
+    made = parse_proof(bare.proof.encode())
+    junk = [
+        one._replace(key_id=b"junk" if key_id == "another" else one.key_id, signature=bytes(2_428)) for one in lines
+    ]
+    note = made.checkpoint._replace(signatures=(*made.checkpoint.signatures, *junk))
+    forged = bare._replace(proof=made._replace(checkpoint=note).encoded)
+    source = _Source(signed.renewed.ledger.genesis.ledger_id, lambda _: forged)
+    one = Renewer(source, signed.renewed.judge(), -1).renew(signed.renewed.path())
+    assert (one.state, one.kept, one.lost_ml_dsa) == ("renewed", str(signed.renewed.folder / DATED), 2)
     assert signed.kept == {DATED: signed.proof}
 
 

@@ -10,15 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.builders import ADA, BEN, GENESIS, LEDGER, START_MS, Scribe, keep, staking, statement
 
 from tallystick.api import doors
 from tallystick.api.reader import Find
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.file_statement import FileStatement, file_payload
-from tallystick.node.events import Action, ErasePayload
+from tallystick.node.events import Action, ErasePayload, ReportBlock
 from tallystick.problems import StoreError
-from tallystick.storage.search_index import Query, SearchIndex
+from tallystick.storage.search_index import BLOCKS_AT_ONCE, Query, SearchIndex
 from tallystick.storage.store import Store
 
 ALL = 1_000
@@ -59,8 +60,29 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
         yield made
 
 
+def test_blocks_at_hand_are_not_read(kept: Kept) -> None:
+    with closing(kept.index()) as index:
+        blocks = {block.index: block for block in kept.store.blocks()}
+        with Store.create(kept.path.with_name("empty.db"), GENESIS) as empty:
+            for payload in (FILE, TEXT):
+                empty.keep_payload(payload)
+            while index.fill(empty, len(blocks), blocks):
+                pass
+        assert index.find(Query("report"), ALL, 9) == [3, 0]
+        assert index.find(Query("hello"), ALL, 9) == index.find(Query("", since_ms=START_MS * 9), ALL, 9) == []
+
+
+def test_of_the_blocks_at_hand_the_latest_are_held(kept: Kept) -> None:
+    news = doors._News()
+    for index in range(1, 60):
+        header = replace(kept.scribe.blocks[0].header, index=index)
+        news.watch(ReportBlock(replace(kept.scribe.blocks[0], header=header), forged_here=False))
+    assert list(news.recent) == list(range(60 - BLOCKS_AT_ONCE, 60))
+    assert news.came.is_set()
+
+
 def fill(kept: Kept, index: SearchIndex) -> None:
-    while index.fill(kept.store, kept.scribe.state.index):
+    while index.fill(kept.store, kept.scribe.state.index, {}):
         pass
 
 

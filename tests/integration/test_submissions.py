@@ -19,8 +19,8 @@ def at_full_box(submitted: list[Any]) -> Submissions:
     """Those of a node whose box is full; it takes what is submitted all the same."""
     limits = Limits()
     full = {one.to_bytes(32, "big") for one in range(limits.box_certificates)}
-    index = SimpleNamespace(place_of=lambda _: None)
-    node = SimpleNamespace(box=full, limits=limits, chain=SimpleNamespace(certificate_index=index))
+    chain = SimpleNamespace(certificate_index=(), place_of=lambda _: None)
+    node = SimpleNamespace(box=full, limits=limits, chain=chain)
 
     async def submit(entries: Any) -> list[None]:
         submitted.extend(entries)

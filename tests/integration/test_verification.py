@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from functools import cache
 from random import Random
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from tests.builders import BEN, LEDGER, Bench, statement, statements
 
 from tallystick.host import verification
+from tallystick.host.batches import verify_natively, verify_one_by_one
 from tallystick.host.claims import settle
 from tallystick.host.verification import (
     ATTEMPTS,
@@ -45,7 +47,7 @@ class CountingVerifier(Verifier):
 
 def fullness(verifier):
     """Claims under way over the most there may be."""
-    return verifier._under_way / verifier._limit
+    return verifier._bulk.under_way / verifier._limit
 
 
 def pids_of(verifier):
@@ -187,22 +189,47 @@ def test_what_was_verified_vouches_for_no_other_signature_bytes_or_key():
     assert with_verifier(use) == [False] * 4
 
 
-def test_the_memory_of_what_was_verified_is_bounded(monkeypatch):
-    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 600)
+@pytest.mark.parametrize("size_bytes", [100, 300, 2_000])
+def test_the_memory_of_what_was_verified_is_bounded_in_bytes(monkeypatch, size_bytes):
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", 600 * (500 + size_bytes))
 
     async def use(verifier):
         counts = []
-        for claims in (unseen(300), unseen(300), unseen(600, 300), unseen(300)):
-            await verifier.verify(claims)
+        for first, last in ((0, 300), (0, 300), (300, 900), (0, 300)):
+            await verifier.verify(unseen(last - first, first, size_bytes))
             counts.append(verifier.verified)
         return counts
 
     assert with_verifier(use) == [300, 300, 900, 1_200]
 
 
+@pytest.mark.parametrize("size_bytes", [100, 2_100])
+def test_what_is_remembered_takes_no_more_memory_than_it_may(monkeypatch, size_bytes):
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", 1_000_000)
+
+    def signed(number):
+        """As they are decoded: each with a signature and a key of its own."""
+        return [
+            (message, bytes(bytearray(signature)), bytes(bytearray(key)))
+            for message, signature, key in unseen(256, 256 * number, size_bytes)
+        ]
+
+    async def use(verifier):
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                await verifier.verify(signed(number))
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert with_verifier(use) < 1_100_000
+
+
 def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch):
-    monkeypatch.setattr(verification, "REMEMBERED_CLAIMS", 8)
     claims = good_and_bad()[:9]
+    monkeypatch.setattr(verification, "REMEMBERED_BYTES", sum(500 + len(one[0]) for one in claims[:8]))
 
     async def use(verifier):
         for one in claims[:8]:
@@ -211,6 +238,20 @@ def test_the_oldest_claim_that_is_remembered_may_come_with_a_new_one(monkeypatch
         return await verifier.verify([claims[0], claims[8]])
 
     assert with_verifier(use) == verdicts([claims[0], claims[8]])
+
+
+def test_a_claim_whose_verification_in_line_fails_is_verified_when_it_comes_again(monkeypatch):
+    def fail(_batch):
+        raise OSError("no randomness")
+
+    async def use(verifier):
+        with monkeypatch.context() as patched:
+            patched.setattr(verification, "verify_batch", fail)
+            with pytest.raises(OSError, match="no randomness"):
+                await verifier.verify(good_and_bad()[:1])
+        return await verifier.verify(good_and_bad()[:1])
+
+    assert with_verifier(use) == verdicts(good_and_bad()[:1])
 
 
 # ---- how much at once -----------------------------------------------------------------------------------------------
@@ -247,6 +288,45 @@ def test_a_call_larger_than_what_may_be_under_way_keeps_nobody_else_out():
 
     with_verifier(use, workers=1)
     assert order == ["small", "large"]
+
+
+def test_urgent_claims_are_verified_before_all_that_wait():
+    order = []
+
+    async def use(verifier):
+        async def ask(name, claims, **how):
+            found = await verifier.verify(claims, **how)
+            order.append(name)
+            return found
+
+        bulk = [asyncio.create_task(ask("bulk", unseen(900, 900 * number))) for number in range(3)]
+        await until(lambda: fullness(verifier) > 0.5)
+        votes = good_and_bad()[:40]
+        urgent = asyncio.create_task(ask("urgent", votes, is_urgent=True))
+        few = asyncio.create_task(ask("few", good_and_bad()[40:42], is_urgent=True))
+        assert await urgent == verdicts(votes)
+        assert await few == verdicts(good_and_bad()[40:42])
+        assert await asyncio.gather(*bulk) == [[False] * 900] * 3
+
+    with_verifier(use, workers=1)
+    assert order.index("few") == 0
+    assert order.index("urgent") == 1
+
+
+def test_urgent_claims_are_bounded_by_themselves():
+    count = CLAIMS_PER_WORKER * 9 // 8
+
+    async def use(verifier):
+        bulk = asyncio.create_task(verifier.verify(unseen(count)))
+        urgent = asyncio.create_task(verifier.verify(unseen(count, 10**6), is_urgent=True))
+        seen = []
+        while not (bulk.done() and urgent.done()):
+            seen.append(max(verifier._bulk.under_way, verifier._urgent.under_way))
+            await asyncio.sleep(0.001)
+        assert await urgent == await bulk == [False] * count
+        return max(seen) / CLAIMS_PER_WORKER
+
+    assert 0.9 < with_verifier(use, workers=1) <= 1
 
 
 def test_a_caller_that_gives_up_takes_nothing_from_the_others():
@@ -339,6 +419,21 @@ def test_workers_that_do_not_start_are_an_error(monkeypatch, program):
             await verifier.start()
         with pytest.raises(VerificationFailed, match="do not start"):
             await verifier.verify(unseen(1))
+
+    asyncio.run(run())
+
+
+def test_workers_that_verify_by_another_library_than_this_process_are_an_error(monkeypatch):
+    """Else a node would tell of the native module while its workers do without, or the other way round."""
+
+    def other(_batch):
+        raise AssertionError
+
+    monkeypatch.setattr(verification, "verify_batch", other if verify_natively is None else verify_one_by_one)
+
+    async def run():
+        with pytest.raises(VerificationFailed, match=r"tallystick-native.*start this again"):
+            await Verifier(WORKERS).start()
 
     asyncio.run(run())
 

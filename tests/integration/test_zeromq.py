@@ -181,8 +181,8 @@ def _has_ipv6() -> bool:
         ("127.0.0.1:-1", "host:port"),
         ("127.0.0.1:٣", "host:port"),
         ("127.0.0.1:70000", "65535"),
-        ("no.such.host.invalid:80", "not known"),
-        ("x" * 300 + ":80", "not known"),
+        ("no.such.host.invalid:80", "no machine of the name"),
+        ("x" * 300 + ":80", "no machine of the name"),
         ("127.0.0.1:9", "nobody answers"),
     ],
 )

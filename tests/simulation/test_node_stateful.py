@@ -278,6 +278,7 @@ class NodeTold(RuleBasedStateMachine):
         self.receive(peer, Certificates((Entry(nonsense),)))
         before = self.fingerprint()
         try:
+            Entry(nonsense).check_form()
             self.bench.intake.check_entry(Entry(nonsense))
         except Refused:
             assert self.fingerprint() == before

@@ -344,3 +344,17 @@ def test_a_member_whose_address_lies_about_where_it_is_harms_only_itself(seed):
     others = [name for name in MANY if name not in ("cy", consortium.first)]
     assert consortium.meets(*others), f"seed {seed}"
     assert consortium.certify(*others), f"seed {seed}"
+
+
+def test_a_member_whose_process_ended_is_waited_for_in_no_view(seed):
+    consortium = Consortium(seed, MEMBERS).add(*MEMBERS)
+    assert consortium.meets(*MEMBERS, within_ms=2_000)
+    *others, gone = MEMBERS
+    assert consortium.certify(*MEMBERS)
+    consortium.network.crash(gone)
+    timeout_ms = 2 * consortium.network.genesis.params.delta_ms
+    for _ in range(8):
+        assert consortium.certify(*others, within_ms=timeout_ms - 1), f"seed {seed}"
+    consortium.network.restart(gone)
+    assert consortium.meets(*MEMBERS)
+    assert consortium.certify(*MEMBERS)

@@ -21,6 +21,7 @@ from tests.builders import (
     keep,
     long_chain,
     noting,
+    refuses,
     staking,
     statement,
     statements,
@@ -30,10 +31,18 @@ from tests.builders import (
 
 from tallystick.course.stake_rule import StakeRule
 from tallystick.ledger.errors import Rule
-from tallystick.ledger.messages import Entry, decode_message, encode_message
+from tallystick.ledger.messages import (
+    MAX_ENTRIES,
+    CertificateRequest,
+    Certificates,
+    Entry,
+    decode_message,
+    encode_message,
+)
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.network.simulated import Link
-from tallystick.node.events import ReportAccepted, ReportBlock, ReportRefused
+from tallystick.network.simulated import Link, SimulatedNetwork
+from tallystick.network.simulated_host import observer
+from tallystick.node.events import MessageReceived, ReportAccepted, ReportBlock, ReportRefused
 from tallystick.node.limits import Limits
 
 GENESIS = found(forge_at_certificates=1)
@@ -372,9 +381,9 @@ def test_a_full_box_refuses_and_the_honest_get_in_later(seed):
     genesis = found(max_block_certificates=5, forge_at_certificates=1)
     network = network_of(seed, genesis, limits=Limits(box_certificates=10, box_certificates_per_issuer=6))
     ledger = genesis.ledger_id
-    accepted, seen = [], []
+    accepted, seen = list[bytes](), list[Rule]()
     network.on_report = lambda now_ms, name, report: (
-        accepted.append(report.certificate.id)
+        accepted.extend(one.id for one in report.certificates)
         if isinstance(report, ReportAccepted) and name == "ada"
         else seen.append(report.refused.rule)
         if isinstance(report, ReportRefused)
@@ -429,6 +438,22 @@ def test_another_seed_gives_another_trace():
     assert len(digests) == 2
 
 
+def test_what_is_remembered_of_a_message_is_what_its_bytes_decode_to():
+    """A message made of certificates that were decoded is not decoded again; whatever is illegal is refused."""
+    network = network_of(1, names=["ada", "ben"])
+    told = [encode_message(Certificates((Entry(one),))) for one in statements(3)]
+    entries = tuple(network.decode(data).entries[0] for data in told)
+    message = Certificates(entries)
+    data = network.encode(message)
+    assert network.decode(data) is message
+    assert message == decode_message(data)
+    for illegal in (Certificates(()), Certificates(entries * (MAX_ENTRIES // 3 + 1))):
+        with refuses(Rule.E2):
+            network.decode(network.encode(illegal))
+    made_here = Certificates((Entry(statement(subject="new")), *entries))
+    assert network.decode(network.encode(made_here)) == made_here
+
+
 def test_nodes_hear_bytes_and_answer_in_bytes():
     """What passes between two nodes is encoded: nothing is shared by reference."""
     network = network_of(1, names=["ada", "ben"])
@@ -439,3 +464,23 @@ def test_nodes_hear_bytes_and_answer_in_bytes():
     assert passed
     assert all(encode_message(decode_message(data)) == data for *_, data in passed)
     assert network.genesis == GENESIS
+
+
+def test_urgent_messages_overtake_those_in_bulk_and_each_class_keeps_its_order(seed):
+    network = SimulatedNetwork(found(), seed, Link(10, 500))
+    for name in ("ada", "ben"):
+        network.add(name, observer)
+    network.connect("ada", "ben")
+    network.run_until_quiet()
+    in_bulk = [Certificates((Entry(one),)) for one in statements(5, ledger=network.genesis.ledger_id)]
+    urgent = [CertificateRequest((bytes([number]) * 32,)) for number in range(5)]
+    came = []
+    network.on_event = lambda host, event: (
+        came.append(event.checked.message) if host.name == "ben" and isinstance(event, MessageReceived) else None
+    )
+    for data in (*map(encode_message, in_bulk), *map(encode_message, urgent)):
+        network.send("ada", "ben", data)
+    network.run_for(500)
+    came = [one for one in came if one in (*in_bulk, *urgent)]
+    assert sorted(came, key=lambda one: one in urgent) == [*in_bulk, *urgent]
+    assert came != [*in_bulk, *urgent]

@@ -19,7 +19,7 @@ BLOCK = Scribe().draft(*CERTIFICATES)
 def test_the_hash_is_the_headers_and_the_forger_signs_it():
     header = BLOCK.header
     assert BLOCK.hash == header.hash == digest(header.encoded)
-    assert header.signed_bytes() == Domain.BLOCK.value + LEDGER + header.encoded
+    assert header.signed_bytes() == Domain.BLOCK + LEDGER + header.encoded
     assert is_signed(header.signed_bytes(), BLOCK.signature, header.forger)
     check_form(BLOCK, LEDGER)
 

@@ -45,7 +45,7 @@ def test_the_signature_and_the_id_cover_all_fields_but_the_signature(certificate
     resigned = replace(certificate, signature=bytes([certificate.signature[0] ^ 1]) + certificate.signature[1:])
     assert resigned.id == certificate.id == sha256(certificate.body).digest()
     assert resigned.leaf_hash != certificate.leaf_hash == leaf_hash(certificate.encoded)
-    assert certificate.signed_bytes(LEDGER) == Domain.CERTIFICATE.value + LEDGER + certificate.body
+    assert certificate.signed_bytes(LEDGER) == Domain.CERTIFICATE + LEDGER + certificate.body
     assert certificate.encoded == certificate.body + b"\xc4\x40" + certificate.signature
 
 

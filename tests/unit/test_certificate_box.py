@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.builders import (
     ADA,
     BEN,
@@ -13,6 +14,7 @@ from tests.builders import (
     START_MS,
     STRANGER,
     Scribe,
+    evidence,
     found,
     payload,
     refuses,
@@ -75,6 +77,16 @@ def test_a_certificate_waits_once():
     box = box_of(statement(), staking(5))
     assert_refused(Rule.C4, box, statement())
     assert_refused(Rule.C4, box, staking(5))
+
+
+def test_what_came_is_told_from_what_waits_by_its_signature_too():
+    one, two, three = statements(3)
+    proof = evidence()
+    box = box_of(one, proof)
+    forged = replace(one, signature=bytes(64))
+    entries = [Entry(each) for each in (two, one, forged, proof, three)]
+    assert box.sort_out(entries) == ([Entry(two), Entry(forged), Entry(three)], [one.id, proof.id])
+    assert [box.holds(entry.certificate) for entry in entries] == [False, True, False, True, False]
 
 
 def test_a_full_box_takes_no_more_until_a_block_empties_it():

@@ -46,13 +46,58 @@ def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more,
     again = CertificateIndex()
     if after < len(counts):
         begun, _ = filled((counts + more)[:after])
-        again.extend(*begun.after(0))
-        again.extend(*places.after(after))
+        again.extend(*begun.between(0, after))
+        again.extend(*places.between(after, places.last_block))
     else:
-        again.extend(*places.after(0))
+        again.extend(*places.between(0, places.last_block))
     assert (len(again), again.last_block) == (len(places), places.last_block)
     assert {one: again.place_of(one) for one in expected} == expected
     assert [again.find(one) for one in expected] == [places.find(one) for one in expected]
+
+
+class Elsewhere:
+    """An `Older` in memory: what a host keeps of an index's oldest certificates."""
+
+    def __init__(self, ids: list[bytes]) -> None:
+        self._ids = ids
+
+    def number_of(self, certificate_id: bytes) -> int | None:
+        return self._ids.index(certificate_id) if certificate_id in self._ids else None
+
+    def with_prefix(self, prefix: str) -> list[int]:
+        return [number for number, one in enumerate(self._ids) if one.hex().startswith(prefix)]
+
+    def ids(self, first: int, count: int) -> bytes:
+        return b"".join(self._ids[first : first + count])
+
+    def issuer_of(self, number: int) -> bytes:
+        return issuer_of(self._ids[number])
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=40), st.booleans())
+def test_an_index_says_the_same_whether_it_keeps_the_oldest_or_the_host_does(blocks, starts_anew):
+    whole, expected = filled([count for count, _ in blocks])
+    ids = sorted(expected, key=expected.__getitem__)
+    places, number, size = CertificateIndex(), 0, 0
+    for at, (count, lets_go) in enumerate(blocks):
+        places.extend(*whole.between(at, at + 1))
+        if lets_go:  # all, or what the blocks before had
+            size = number + count if count % 2 else number
+            places.let_go(Elsewhere(ids[:size]), size)
+        number += count
+    if starts_anew and size:
+        until = next(at for at in range(len(blocks) + 1) if sum(count for count, _ in blocks[:at]) == size)
+        places = CertificateIndex(Elsewhere(ids[:size]), [count for count, _ in blocks[:until]])
+        places.extend(*whole.between(until, len(blocks)))
+    assert (len(places), places.last_block) == (len(whole), whole.last_block)
+    assert {one: places.place_of(one) for one in ids} == expected
+    assert [places.find(one) for one in ids] == [whole.find(one) for one in ids]
+    assert not any(digest(number) in places for number in range(len(ids), len(ids) + 50))
+    assert all(sorted(places.with_prefix(f"{one:02x}")) == whole.with_prefix(f"{one:02x}") for one in range(256))
+    assert [places.ids(first, 3) for first in range(len(ids))] == [whole.ids(first, 3) for first in range(len(ids))]
+    if size:
+        with pytest.raises(ValueError, match="are the host's"):
+            places.between(0, len(blocks))
 
 
 def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():

@@ -195,7 +195,7 @@ def test_two_votes_that_no_honest_member_casts_are_evidence_even_when_the_box_is
     (issued,) = bench.node.box.evidence
     assert issued.issuer == OWNER.public_key
     assert of_kind(PersistCertificates, actions) == [PersistCertificates((Entry(issued),))]
-    assert of_kind(ReportAccepted, actions) == [ReportAccepted(issued)]
+    assert of_kind(ReportAccepted, actions) == [ReportAccepted((issued,))]
     assert [one.certificate for message in sent(Certificates, actions) for one in message.entries] == [issued]
     assert (rules(actions), cut_off(actions)) == ([], set()), "who passes it on is not blamed"
     more = bench.hear(*(vote(NOTARIZE, bytes([number]) * 32, ACCUSED) for number in range(1, 5)))

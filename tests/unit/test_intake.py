@@ -110,14 +110,14 @@ def test_the_good_part_of_a_batch_goes_through():
 )
 def test_a_user_cannot_submit_what_peers_would_refuse(certificate):
     with refuses(Rule.E2):
-        Bench().intake.check_entry(Entry(certificate))
+        Bench().submit(certificate)
 
 
 def test_a_user_cannot_submit_a_payload_that_peers_would_refuse():
     odd = replace(payload(), salt=b"short")
     covering = sign_anything(Statement(ADA.public_key, START_MS, "subject", odd.hash()))
     with refuses(Rule.E2):
-        Bench().intake.check_entry(Entry(covering, odd))
+        Bench().submit(Entry(covering, odd))
 
 
 def test_a_block_is_signed_by_its_forger():

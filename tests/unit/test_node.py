@@ -120,7 +120,7 @@ def test_a_legal_certificate_enters_the_box_and_is_passed_on():
     bench = connected("x", "y")
     actions = bench.submit(statement())
     assert list(bench.node.box) == [statement()]
-    assert of_kind(ReportAccepted, actions) == [ReportAccepted(statement())]
+    assert of_kind(ReportAccepted, actions) == [ReportAccepted((statement(),))]
     assert of_kind(Multicast, actions) == [Multicast(("x", "y"), entries(statement()))]
 
 

@@ -18,6 +18,7 @@ from tallystick.cli.output import Terminal
 from tallystick.cli.status import picture
 from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.host.batches import VERIFIER
 from tallystick.host.clock import now_ms
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.directory import Directory
@@ -107,6 +108,10 @@ def test_a_member_that_does_not_vote_says_why_and_is_not_well(told: views.Status
     assert said in shown(told)
     assert told.why_not_voting in shown(told)
     assert "votes with 100" not in shown(told)
+
+
+def test_it_tells_what_verifies_signatures() -> None:
+    assert f"signatures by {VERIFIER}" in shown(status())
 
 
 def test_a_stuck_ledger_names_who_is_missing() -> None:

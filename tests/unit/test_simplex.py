@@ -342,6 +342,29 @@ def test_a_leader_that_was_silent_in_the_last_views_is_not_waited_for(title, wor
     assert seat.simplex.guard.has_signed(0, 5, 2) is expected
 
 
+@pytest.mark.parametrize(
+    ("title", "words", "expected"),
+    [
+        ("nothing heard since", "", True),
+        ("it voted since, which others relayed", "ben nullify 1", False),
+        ("it proposed since, which others relayed", "block a 1 on tip; whole a", False),
+    ],
+)
+def test_a_leader_whose_connection_ended_is_not_waited_for_until_it_is_heard(title, words, expected):
+    seat = Seat(leaders="ben cy ben cy dot")
+    seat.simplex.views.gone.add(MEMBERS["ben"].public_key)
+    seat.does(f"{words}; waits s" if words else "waits s")
+    assert seat.simplex.guard.has_signed(0, 1, 2) is expected, title
+
+
+def test_a_proposal_is_not_given_up_when_its_leader_goes():
+    seat = Seat(leaders="ben cy ben cy dot")
+    seat.does("waits s; block a 1 on tip; whole a")
+    seat.simplex.views.gone.add(MEMBERS["ben"].public_key)
+    seat.does("+1")
+    assert not seat.simplex.guard.has_signed(0, 1, 2)
+
+
 # ---- restart --------------------------------------------------------------------------------------------------------
 
 

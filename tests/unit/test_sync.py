@@ -115,6 +115,17 @@ def test_only_what_was_asked_is_an_answer_and_only_once():
     assert not sync.answered("x", 1, 10, 0)
 
 
+def test_the_best_index_follows_what_peers_tell_and_what_is_taken_back():
+    sync = sync_with(liar=1_000, y=5)
+    assert (sync.best_index, sync.is_behind(5, 0)) == (1_000, True)
+    sync.distrust("liar", 0)
+    assert (sync.best_index, sync.is_behind(5, 0)) == (5, False)
+    sync.heard_tip("y", 7, 0)
+    assert (sync.best_index, sync.is_behind(5, 0)) == (7, True)
+    sync.forget("y")
+    assert (sync.best_index, sync.is_behind(5, 0)) == (0, False)
+
+
 def test_an_empty_answer_takes_back_what_the_peer_claimed():
     sync = sync_with(liar=1_000, y=5)
     assert asked(sync)[0] == ("liar", 1, 10)

@@ -83,7 +83,15 @@ def test_a_whole_digest_is_told_from_how_one_begins_and_from_other_text():
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("https://node.example:7118/a/@b", "https://node.example:7118/a/@b"),
+        ("https://node.example/a/@b", "https://node.example/a/@b"),
+        ("https://node.example:7118/a/@b", "https://…@b"),
+        ("http://ada:80/se@cret@node.example/m?key=secret", "http://…@node.example/m?…"),
+        ("http://node.example:80/m?key=se@cret", "http://…"),
+        ("ada:secret@node.example/m#secret", "…@node.example/m#…"),
+        ("//ada:se/cr@et@node.example", "…@node.example"),
+        ("https:/ada:secret@node.example", "…@node.example"),
+        (" https://ada:secret@node.example", "…@node.example"),
+        ("node.example:80/m?key=se@cret", "…"),
         ("https://[::1]:7118/@b", "https://[::1]:7118/@b"),
         ("HTTP://ada:secret@node.example/", "HTTP://node.example/"),
         ("http://ada:se@cret@node.example", "http://node.example"),

@@ -353,7 +353,7 @@ def edges(ledger: ProvenLedger) -> list[Family]:
     for vector in vectors():
         if vector.name in _EDGES:
             name, what = _EDGES[vector.name]
-            body = vector.message.removeprefix(Domain.CERTIFICATE.value + ledger.genesis.ledger_id)
+            body = vector.message.removeprefix(Domain.CERTIFICATE + ledger.genesis.ledger_id)
             strange = certificate_codec.decode(body + b"\xc4\x40" + vector.signature)
             _forge(ledger, strange)
             family = Family("signature", ledger, strange, ledger.countersigned())

@@ -17,9 +17,10 @@ from tallystick.api.server import Server, listen_remotely, room_for_connections
 from tallystick.host.local_socket import listen_locally
 from tallystick.host.logs import note
 from tallystick.host.process import Hosted
+from tallystick.ledger.block import Block
 from tallystick.node.events import Action, ErasePayload, PersistPayload, ReportBlock
 from tallystick.problems import StoreError
-from tallystick.storage.search_index import Query, SearchIndex
+from tallystick.storage.search_index import BLOCKS_AT_ONCE, Query, SearchIndex
 from tallystick.storage.store import Store
 
 _PAUSE_SECONDS: Final = 0.02
@@ -55,21 +56,37 @@ async def open_doors(tcp: TcpDoor | None, hosted: Hosted) -> AsyncIterator[None]
         yield
 
 
+class _News:
+    """What the index has not taken in yet."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.payloads: set[bytes] = set()
+        """Hashes of those that came later than their certificates, or were erased."""
+        self.recent: dict[int, Block] = {}
+        """The latest blocks, by index: they need not be read."""
+
+    def watch(self, action: Action) -> None:
+        """See what the node does."""
+        match action:
+            case ReportBlock(block):
+                self.recent[block.index] = block
+                self.recent.pop(block.index - BLOCKS_AT_ONCE, None)
+            case PersistPayload(payload):
+                self.payloads.add(payload.hash())
+            case ErasePayload(payload_hash):
+                self.payloads.add(payload_hash)
+            case _:
+                return
+        self.came.set()
+
+
 @asynccontextmanager
 async def _search(hosted: Hosted) -> AsyncIterator[Find]:
     """The index of a running node, on two threads: one looks, another fills."""
     folder, node = hosted.folder, hosted.submissions.runner.node
-    news, leaving = asyncio.Event(), asyncio.Event()
-    payloads: set[bytes] = set()
-
-    def watch(action: Action) -> None:
-        match action:
-            case PersistPayload(payload):
-                payloads.add(payload.hash())
-            case ErasePayload(payload_hash):
-                payloads.add(payload_hash)
-        if isinstance(action, ReportBlock | PersistPayload | ErasePayload):
-            news.set()
+    news, leaving = _News(), asyncio.Event()
+    payloads = news.payloads
 
     async def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
         return await look(lambda: (index.find(query, below, limit), index.size))
@@ -77,16 +94,16 @@ async def _search(hosted: Hosted) -> AsyncIterator[Find]:
     async def keep_filling() -> None:
         """Take in what is new, a stretch at a time; before leaving, what payloads came and were erased."""
         while payloads or not leaving.is_set():
-            news.clear()
+            news.came.clear()
             changed = payloads.copy()
             payloads.clear()
             try:
                 if changed:
                     await fill(filled.refill, store, changed)
-                while not leaving.is_set() and await fill(filled.fill, store, node.state.index):
+                while not leaving.is_set() and await fill(filled.fill, store, node.state.index, news.recent.copy()):
                     await asyncio.sleep(_PAUSE_SECONDS)
                 if not leaving.is_set():
-                    await news.wait()
+                    await news.came.wait()
             except StoreError as error:
                 note(logging.ERROR, "search index", reason=str(error))
                 if leaving.is_set():
@@ -101,14 +118,14 @@ async def _search(hosted: Hosted) -> AsyncIterator[Find]:
         store = await fill.opened(stack, Store.open, folder.ledger_path, read_only=True)
         filled = await fill.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id)
         index = await look.opened(stack, SearchIndex, folder.search_path, node.chain.ledger_id, read_only=True)
-        hosted.submissions.runner.watchers.append(watch)
+        hosted.submissions.runner.watchers.append(news.watch)
         payloads.update(await fill(lambda: [*filled.lacking(), *store.erased()]))
         filling = asyncio.create_task(keep_filling())
         try:
             yield find
         finally:
             leaving.set()
-            news.set()
+            news.came.set()
             await filling
 
 

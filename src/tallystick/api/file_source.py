@@ -44,7 +44,7 @@ async def open_file(path: Path, on_block: Callable[[int], object] = lambda index
         def index() -> SearchIndex:
             made = SearchIndex(scratch / "search.db", store.genesis.ledger_id)
             stack.push_async_callback(read, made.close)
-            while made.fill(store, checked.state.index):
+            while made.fill(store, checked.state.index, {}):
                 pass
             return made
 

@@ -138,15 +138,8 @@ class LiveNode:
 
     async def _submit(self, entries: Sequence[Entry], wait_ms: int) -> views.Outcomes:
         """Submit; wait for those that are taken; what became of each."""
-        outcomes = await self._submissions.submit(entries)
-        ids = [entry.certificate.id for entry in entries]
-        if wait_ms:
-            await self._submissions.wait(ids, wait_ms / 1000)
-            outcomes = [
-                self._submissions.outcome(one) if isinstance(outcome, Waiting) else outcome
-                for one, outcome in zip(ids, outcomes, strict=True)
-            ]
-        return self._told(zip(ids, outcomes, strict=True))
+        outcomes = await self._submissions.submit(entries, wait_ms / 1000)
+        return self._told([(entry.certificate.id, one) for entry, one in zip(entries, outcomes, strict=True)])
 
     def _told(self, outcomes: Iterable[tuple[bytes, Outcome]]) -> views.Outcomes:
         told = []

@@ -11,6 +11,7 @@ from tallystick.api.key_book import KeyBook
 from tallystick.api.leaving import leaving_of
 from tallystick.api.views import Missing, MlDsaSigning, Status, ViewNumber
 from tallystick.consensus.signing_guard import GuardStatus
+from tallystick.host.batches import VERIFIER
 from tallystick.host.clock import now_ms
 
 if TYPE_CHECKING:  # a file's reader does without
@@ -38,6 +39,7 @@ def status_of(runner: "Runner", keys: KeyBook, key: bytes, address: str, started
         ledger_id=node.chain.ledger_id.hex(),
         ledger_name=node.chain.genesis.name,
         version=version("tallystick"),
+        verifier=VERIFIER,
         node=keys.view(key),
         address=address,
         started_ms=started_ms,

@@ -52,12 +52,12 @@ class Rates:
         return source_of(address)
 
 
-def source_of(address: str) -> str:
-    """Whoever has an address has it alone, or all of its IPv6 network."""
+def source_of(address: str, ipv6_bits: int = _IPV6_NETWORK_BITS) -> str:
+    """Whoever has an address has it alone, or all of its IPv6 network, of so many bits."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
     if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, _IPV6_NETWORK_BITS), strict=False))
+        return str(ipaddress.ip_network((found, ipv6_bits), strict=False))
     return address

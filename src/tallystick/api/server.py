@@ -36,6 +36,8 @@ _MOST_HEAD_BYTES: Final = 64 * 1024
 """Beyond what arrives at once."""
 _MOST_HEADERS: Final = 256
 _MOST_PIPELINED: Final = 16
+_IPV6_SITE_BITS: Final = 48
+"""What one customer often gets."""
 _BYTES_FRAMED: Final = 8
 """A byte of a body in a chunk of its own takes no more."""
 
@@ -64,9 +66,9 @@ def room_for_connections() -> int:
 class _Connection(socket.socket):
     """One that was accepted; its door learns when it is closed."""
 
-    def __init__(self, accepted: socket.socket, door: "_Listening", source: str) -> None:
+    def __init__(self, accepted: socket.socket, door: "_Listening", address: str) -> None:
         super().__init__(fileno=accepted.detach())
-        self.source = source
+        self.source, self.site = source_of(address), source_of(address, _IPV6_SITE_BITS)
         self._door = door
 
     def end(self) -> None:
@@ -83,9 +85,10 @@ class _Connection(socket.socket):
 class _Listening(socket.socket):
     """Holds a bounded number of connections: a new one takes the place of one that keeps it waiting.
 
-    That is of the source that has most, and of its own the one that has done so the longest: who opens many loses them,
-    and nobody else. Behind a proxy, or at the node's own socket, all are of one source. It counts from the moment of
-    accepting, so a TLS handshake without end is one of them.
+    That is of the site that has most, an IPv4 address or an IPv6 /48, of that the source, an address or a /64, that has
+    most, and of these the one that has done so the longest: who opens many loses them, and others at its site. Who has
+    very many addresses or /48s gets the room that these have, others' too. Behind a proxy, or at the node's own socket,
+    all are of one source. It counts from the moment of accepting, so a TLS handshake without end is one of them.
     """
 
     def __init__(self, listening: socket.socket, most: int) -> None:
@@ -96,6 +99,7 @@ class _Listening(socket.socket):
         self._open: dict[int, _Connection] = {}
         """By their descriptors."""
         self._by_source: Counter[str] = Counter()
+        self._by_site: Counter[str] = Counter()
         self._is_full = False
         self._cut: Counter[str] = Counter()
         self._telling: asyncio.TimerHandle | None = None
@@ -116,27 +120,34 @@ class _Listening(socket.socket):
             accepted.close()
             self.count("crowded")
             raise BlockingIOError
-        one = _Connection(accepted, self, source_of(address[0]) if isinstance(address, tuple) else "")
+        one = _Connection(accepted, self, address[0] if isinstance(address, tuple) else "")
         self._open[one.fileno()] = one
         self._by_source[one.source] += 1
+        self._by_site[one.site] += 1
         self.waiting[one.fileno()] = one.end
         return one, address
 
     def _make_room(self) -> bool:
         if not self.waiting:
             return False
-        fd = max(self.waiting, key=lambda one: self._by_source[self._open[one].source])  # the first of the largest
+        fd = max(self.waiting, key=self._crowding)  # the first of the largest
         self.waiting.pop(fd)()
         self.count("crowded")
         return True
+
+    def _crowding(self, fd: int) -> tuple[int, int]:
+        """How many are of the connection's site, and of its source."""
+        one = self._open[fd]
+        return self._by_site[one.site], self._by_source[one.source]
 
     def forget(self, one: _Connection) -> None:
         """It is closed."""
         self.waiting.pop(one.fileno(), None)
         if self._open.pop(one.fileno(), None) is not None:
-            self._by_source[one.source] -= 1
-            if not self._by_source[one.source]:
-                del self._by_source[one.source]
+            for held, group in ((self._by_source, one.source), (self._by_site, one.site)):
+                held[group] -= 1
+                if not held[group]:
+                    del held[group]
 
     def count(self, reason: str) -> None:
         """A connection was cut; it is told soon, with those that follow."""

@@ -360,6 +360,8 @@ class Status(Answer, frozen=True, kw_only=True):
     ledger_id: str
     ledger_name: str
     version: str
+    verifier: str
+    """What verifies signatures here: `PyNaCl`, or the native module with its version and arithmetic."""
     node: Key
     address: str
     started_ms: int

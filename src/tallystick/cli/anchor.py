@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.api.command_views import Anchored, NotStamped, ProofStamped
+from tallystick.api.made_proof_views import Anchored, NotStamped, ProofStamped
 from tallystick.api.problem_view import problem_view
 from tallystick.cli.options import TSA_VARIABLE, Trust, Tsa, argument, option, trust_store
 from tallystick.cli.output import MOST_LINES, counting, field, give, marked, say

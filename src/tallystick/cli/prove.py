@@ -8,7 +8,7 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from tallystick.api.command_views import NotProved, ProofMade, ProofsMade
+from tallystick.api.made_proof_views import NotProved, ProofMade, ProofsMade
 from tallystick.api.problem_view import problem_view
 from tallystick.api.proven import validity_as_proven
 from tallystick.api.words import SHORT_ID
@@ -177,9 +177,9 @@ def _made(source: ProofSource, judge: ProofJudge, wanted: _Wanted, since: int) -
     if there is not None:
         judge.check_not_older(verdict, there, wanted.to)
     if described is None:
-        written = write_proof(files, wanted.to)
+        written = write_proof(files, wanted.to, ml_dsa=verdict.ml_dsa)
     else:
-        kept = keep_attached(find_proof(wanted.to), files) if there is not None else Kept()
+        kept = keep_attached(find_proof(wanted.to), files, verdict.ml_dsa) if there is not None else Kept()
         attach_proof(wanted.to, attached_form(files), described.sha256)
         written = Written(wanted.to, None, None, kept)
     header = verdict.header

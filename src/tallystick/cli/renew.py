@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tallystick.api.command_views import NotProved, NotStamped, ProofRenewed, ProofsRenewed, ProofStamped
+from tallystick.api.made_proof_views import NotProved, NotStamped, ProofRenewed, ProofsRenewed, ProofStamped
 from tallystick.api.problem_view import problem_view
 from tallystick.cli.anchor import open_anchorer
 from tallystick.cli.options import ChainFile, Data, Trust, Tsa, argument, node_folder, open_source, option, trust_store

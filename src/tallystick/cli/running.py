@@ -2,12 +2,10 @@
 
 import dataclasses
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TypeAlias
 
 import typer
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 _STANDARD_INPUT: Final = 0
+_GIVE_A_PIPE: Final = "leave it out, or give a pipe that another program holds"
 _FOR_THIS_RUN: Final = "for this run: node.toml, which says it otherwise, stays as it is."
 
 
@@ -84,7 +83,7 @@ def run(
     Example: tallystick run --data ./node --passphrase-file ./passphrase
     """
     if until_eof:
-        Thread(target=_end_with_input, daemon=True).start()
+        _check_input()
     folder = node_folder(data)
     settings = folder.check_startable()
     settings = replace(settings, listen=listen or settings.listen, address=address or settings.address)
@@ -107,14 +106,18 @@ def run(
         if tcp is not None and folder.witness_path.exists():
             witness_wallet = open_key(folder.witness_key_path, passphrase_file, no_passphrase)
             tcp = dataclasses.replace(tcp, witness=_witness(folder, witness_wallet, stack))
-        run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, log_json=log_json, log_level=log_level)
+        held = _STANDARD_INPUT if until_eof else None
+        run_here(folder, settings, wallet, tcp, ml_dsa=ml_dsa, until_eof=held, log_json=log_json, log_level=log_level)
 
 
-def _end_with_input() -> None:
-    """Tell this process to stop once its standard input ends: who holds that is gone, however it ended."""
-    while os.read(_STANDARD_INPUT, 4_096):  # not `sys.stdin`: the interpreter may not end while a thread reads that
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def _check_input() -> None:
+    """Raise `BadParameter` unless another program can hold this one's standard input."""
+    try:
+        os.fstat(_STANDARD_INPUT)
+    except OSError:
+        raise typer.BadParameter(f"--until-eof needs a standard input, and it is closed; {_GIVE_A_PIPE}") from None
+    if os.isatty(_STANDARD_INPUT):
+        raise typer.BadParameter(f"--until-eof does not read a terminal; {_GIVE_A_PIPE}, and end the node with Ctrl-C")
 
 
 def _witness(folder: DataFolder, wallet: Wallet, stack: ExitStack) -> "WitnessDoor":
@@ -137,13 +140,14 @@ def run_here(
     tcp: "TcpDoor | None" = None,
     *,
     ml_dsa: "MlDsaWallet | None" = None,
+    until_eof: int | None = None,
     log_json: bool = False,
     log_level: LogLevel = "info",
 ) -> NoReturn:
-    """Run the node in this process to its end, and end with its exit code."""
+    """Run the node in this process to its end, and end with its exit code. `until_eof` as for `run_node`."""
     from tallystick.api.doors import open_doors  # noqa: PLC0415
     from tallystick.host.logs import start_logging  # noqa: PLC0415
     from tallystick.host.process import run_node  # noqa: PLC0415  # the other commands need none of it
 
     start_logging(log_level, log_json)
-    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp), ml_dsa))
+    raise typer.Exit(run_node(folder, settings, wallet, partial(open_doors, tcp), ml_dsa, until_eof))

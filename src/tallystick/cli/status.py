@@ -73,6 +73,7 @@ def picture(told: views.Status, folder: Path) -> RenderableType:
         "ledger": f"{told.ledger_name}  {told.ledger_id[:16]}…",
         "node": f"{whose(told.node)}  {told.node.key}".strip(),
         "in": f"{folder}, version {told.version}, up for {lasting(told.now_ms - told.started_ms)}",
+        "verifies": f"signatures by {told.verifier}",
         "reached at": told.address,
         "tip": f"block {told.tip_index:,}, {tip_ago} ({utc(told.tip_timestamp_ms)})  {told.tip_hash[:16]}…",
         "log": many(told.log_size, "certificate"),

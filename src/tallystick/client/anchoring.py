@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from tallystick.api.command_views import ProofStamped
+from tallystick.api.made_proof_views import ProofStamped
 from tallystick.api.proof_views import TimeStamp
 from tallystick.client.doors import said_of
 from tallystick.client.proof_files import PROOF, TIME_STAMP, RawProof, counted_proof

@@ -15,6 +15,7 @@ from typing import Final
 
 from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, RawProof
 from tallystick.client.time_stamp_token import read_token
+from tallystick.ledger.checkpoint import MlDsaCosigners, cosigner_key, parse_checkpoint
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.fields import ML_DSA_SIGNATURE_BYTES
 from tallystick.ledger.tlog_proof import parse_proof
@@ -38,23 +39,38 @@ def stamped_on(files: RawProof) -> str | None:
     return _date(token.not_later_ms)
 
 
-def kept_under(before: RawProof, made: bytes) -> str | None:
-    """The date under which a proof is kept when another takes its place; `None`: the other has all that it has."""
+def kept_under(before: RawProof, lost: int) -> str | None:
+    """The date under which a proof is kept when another takes its place; `None`: the other has all that it has.
+
+    `lost`: as `lost_ml_dsa` counts.
+    """
     date = stamped_on(before)
-    return _date(before.bundle.extra.header.timestamp_ms) if date is None and lost_ml_dsa(before.proof, made) else date
+    return _date(before.bundle.extra.header.timestamp_ms) if date is None and lost else date
 
 
-def lost_ml_dsa(before: bytes, made: bytes) -> int:
-    """So many signed the one proof by ML-DSA-44, and not the other, by the form of the lines: none is verified."""
-    return len(_ml_dsa_names(before) - _ml_dsa_names(made))
+def lost_ml_dsa(before: bytes, made: bytes, shown: MlDsaCosigners) -> int:
+    """So many signed the one proof by ML-DSA-44, by the form of the lines, and not the other.
+
+    What the other shows was verified: a line counts in the name of a member alone, by whatever key if it is good, and
+    by the same key if that cannot be told here. Lines of keys that nobody knows replace none.
+    """
+    try:
+        note = parse_proof(made).checkpoint
+        origin = parse_checkpoint(note.text).origin
+    except Refused:
+        return len(_ml_dsa_keys(before))
+    good, unchecked = ({cosigner_key(origin, one).name for one in some} for some in (shown.signed, shown.unchecked))
+    again = {key for key in _ml_dsa_keys(made) if key[0] in unchecked}
+    return len({name for name, _ in _ml_dsa_keys(before) - again} - good)
 
 
-def _ml_dsa_names(proof: bytes) -> frozenset[str]:
+def _ml_dsa_keys(proof: bytes) -> frozenset[tuple[str, bytes]]:
+    """Names and key ids."""
     try:
         lines = parse_proof(proof).checkpoint.signatures
     except Refused:
         return frozenset()
-    return frozenset(one.name for one in lines if len(one.signature) == _ML_DSA_LINE_BYTES)
+    return frozenset((one.name, one.key_id) for one in lines if len(one.signature) == _ML_DSA_LINE_BYTES)
 
 
 def _date(time_ms: int) -> str:

@@ -22,6 +22,7 @@ from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, F
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, TokenFile, read_token
 from tallystick.ledger.bundle import Bundle, hand_over_codec
 from tallystick.ledger.certificate import payload_codec
+from tallystick.ledger.checkpoint import MlDsaCosigners
 from tallystick.ledger.encoding import Codec
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE, FileStatement
@@ -32,6 +33,7 @@ from tallystick.storage.sqlite_file import sync_folder
 
 _MOST_NAMESAKES: Final = 20
 _AT_ONCE: Final = q.MOST_PROOFS
+_NO_ML_DSA: Final = MlDsaCosigners()
 _MOST_NAME: Final = 80
 _TO: Final = "name another place with --to"
 _PROOFS_TO: Final = "name another place with --proofs-to"
@@ -58,57 +60,59 @@ class Written(NamedTuple):
     earlier: Kept = Kept()
 
 
-def write_proof(made: ProofFiles, path: Path, advice: str = _TO) -> Written:
+def write_proof(made: ProofFiles, path: Path, advice: str = _TO, ml_dsa: MlDsaCosigners = _NO_ML_DSA) -> Written:
     """Write a proof, and what stands beside it, durably; the proof is the last to take its place.
 
-    `advice` is what the command has to do where it cannot be. A proof of before that has a time stamp of its own, or
-    signatures by ML-DSA-44 that this one lacks, is kept beside it under its date.
+    `advice` is what the command has to do where it cannot be; `ml_dsa`: who was found to have signed it by ML-DSA-44. A
+    proof of before that has a time stamp of its own, or signatures by ML-DSA-44 that this one lacks, is kept beside it
+    under its date.
 
     Cut off before that, it stands as it was, maybe beside new .members, which need not fit it: `verify` tells what to
     do, and to write the proof again mends it. What is no file of a proof is not replaced. Raises `CannotMake`.
     """
     base = path.with_name(path.name.removesuffix(PROOF))
     members, payload = (base.with_name(base.name + ending) for ending in (MEMBERS, PAYLOAD))
-    data, earlier = {members: made.members, payload: made.payload, path: made.proof.encode()}, Kept()
+    proof, earlier = made.proof.encode(), Kept()
+    data = {members: made.members, payload: made.payload, path: proof}
     for beside, codec in ((members, hand_over_codec), (payload, payload_codec)):
         if data[beside] is not None:
             _check_is_of_proof(beside, codec, advice)
     if is_taken(path, advice):
         if certificate_in(path) is None:
             raise CannotMake(f"{path} is there, and is no proof; {advice}")
-        if (before := read_proof(path)).proof != data[path]:
-            earlier = _kept(base, before, made, path, advice)
+        if (before := read_proof(path)).proof != proof:
+            earlier = _kept(base, before, lost_ml_dsa(before.proof, proof, ml_dsa), path, advice)
     _replace({one: written for one, written in data.items() if written is not None}, advice)
     has_members, has_payload = made.members is not None, made.payload is not None
     return Written(path, members if has_members else None, payload if has_payload else None, earlier)
 
 
-def replace_proof(made: ProofFiles, found: Found) -> Kept:
+def replace_proof(made: ProofFiles, found: Found, ml_dsa: MlDsaCosigners) -> Kept:
     """Write a proof durably in the place of one of the same certificate: a file of its own, or the PDF that carries it.
 
-    Raises `CannotMake`, `CannotAttach`, `UnreadableFile`; that is as it was, then.
+    `ml_dsa` as for `write_proof`. Raises `CannotMake`, `CannotAttach`, `UnreadableFile`; that is as it was, then.
     """
     assert found.path is not None, "it was found there"
     if not found.is_attached:
-        return write_proof(made, found.path, _IN_PLACE).earlier
+        return write_proof(made, found.path, _IN_PLACE, ml_dsa).earlier
     assert found.document is not None, "the PDF"
-    earlier = keep_attached(found, made)
+    earlier = keep_attached(found, made, ml_dsa)
     attach(found.path, attached_form(made), found.document.sha256)
     return earlier
 
 
-def keep_attached(found: Found, made: ProofFiles) -> Kept:
+def keep_attached(found: Found, made: ProofFiles, ml_dsa: MlDsaCosigners) -> Kept:
     """Keep the proof that a PDF carries, before it is replaced, as `write_proof` does. Raises `CannotMake`."""
     if found.path is None or found.files is None:
         return Kept()
-    return _kept(found.path, found.files, made, found.path, _IN_PLACE)
+    lost = lost_ml_dsa(found.files.proof, made.proof.encode(), ml_dsa)
+    return _kept(found.path, found.files, lost, found.path, _IN_PLACE)
 
 
-def _kept(document: Path, before: RawProof, made: ProofFiles, like: Path, advice: str) -> Kept:
-    proof = made.proof.encode()
-    if (date := kept_under(before, proof)) is None:
+def _kept(document: Path, before: RawProof, lost: int, like: Path, advice: str) -> Kept:
+    if (date := kept_under(before, lost)) is None:
         return Kept()
-    return Kept(_keep_earlier(document, before, date, like, advice), lost_ml_dsa(before.proof, proof))
+    return Kept(_keep_earlier(document, before, date, like, advice), lost)
 
 
 def _keep_earlier(document: Path, files: RawProof, date: str, like: Path, advice: str) -> Path:

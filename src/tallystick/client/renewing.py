@@ -1,7 +1,7 @@
 """Renews the proofs in a folder: each is replaced by one that holds and shows a later status, or left as it is.
 
 A proof with signatures by ML-DSA-44 is replaced by one at a later epoch's end that has some, too; where there is none,
-by one without, and kept.
+or none with a later status, by one without, and kept.
 
 A proof that a PDF carries is replaced in it: the PDF stays as it was, and so does one that was changed since.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tallystick.api.command_views import ProofRenewed
+from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_files import counted_proof
 from tallystick.client.proof_sources import ProofSource
@@ -52,20 +52,24 @@ class Renewer:
         if self._older_ms is not None and self._judge.now_ms - before_ms <= self._older_ms:
             return _told(path, known, "young", before_ms)
         made, newer = self._latest(certificate_id, before, known)
-        if newer.status_s <= known.status_s or newer.header.index < known.header.index:
+        if not _is_later(newer, known):
             return _told(path, known, "as_new", before_ms)
-        earlier = replace_proof(made if newer.payload is not None else _with_payload(made, before), found)
+        whole = made if newer.payload is not None else _with_payload(made, before)
+        earlier = replace_proof(whole, found, newer.ml_dsa)
         told = _told(path, newer, "renewed", before_ms)
         return replace(told, kept=str(earlier.path) if earlier.path else None, lost_ml_dsa=earlier.lost_ml_dsa)
 
     def _latest(self, certificate_id: str, before: Bundle, known: Verdict) -> tuple[ProofFiles, Verdict]:
         """In the place of a proof that is signed by ML-DSA-44, as far as that is verified here, one that is, too.
 
-        Where there is none, as in the place of others, the newest. Raises `Problem`.
+        Where there is none that is later, as in the place of others, the newest: a revocation has to show before the
+        next epoch ends. Raises `Problem`.
         """
-        made = self._source.prove_by_ml_dsa(certificate_id) if known.ml_dsa.signed else None
-        if made is None:
-            made = self._source.prove(certificate_id, before)
+        if known.ml_dsa.signed and (made := self._source.prove_by_ml_dsa(certificate_id)) is not None:
+            newer = self._newer(made, before)
+            if _is_later(newer, known):
+                return made, newer
+        made = self._source.prove(certificate_id, before)
         return made, self._newer(made, before)
 
     def _newer(self, made: ProofFiles, before: Bundle) -> Verdict:
@@ -74,6 +78,10 @@ class Renewer:
         if newer.certificate.encoded != before.extra.certificate.encoded:
             raise DamagedStore("what was made is a proof of another certificate; the proof stays: ask another node")
         return newer
+
+
+def _is_later(newer: Verdict, known: Verdict) -> bool:
+    return newer.status_s > known.status_s and newer.header.index >= known.header.index
 
 
 def _with_payload(made: ProofFiles, before: Bundle) -> ProofFiles:

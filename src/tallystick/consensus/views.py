@@ -103,6 +103,8 @@ class Views:
         """Votes of views that are over, to be persisted with the next certificates."""
         self._views: dict[int, ViewState] = {}
         """From the final view on; single votes stand in those from `oldest_wanted` on."""
+        self.gone: set[bytes] = set()
+        """Members whose connection with this node ended, and of whom nothing was heard since."""
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -112,6 +114,7 @@ class Views:
         self._views, self.news = {}, []
         self.proposals = Proposals(self._chain, self.outputs)
         self._heard: dict[bytes, int] = {}
+        self.gone = {one for one in self.gone if self.epoch.stake(one)}
         self._epoch_number = self.epoch.number
         self.final_view, self.view, self.entered_by = 0, 1, None
         self.lived_from = self.view
@@ -242,11 +245,14 @@ class Views:
         return 3 * nullifying > self.epoch.total or any(one.chosen for _, one in self.open())
 
     def is_leader_silent(self) -> bool:
-        """Whether the leader was not heard in the last `SILENT_VIEWS` views, all of them lived through here.
+        """Whether the leader is gone, or was not heard in the last `SILENT_VIEWS` views, all lived through here.
 
-        Whoever voted in the certificate that entered this view is never silent.
+        Whoever voted in the certificate that entered this view is not silent for that long; who is gone and has
+        proposed in it is not waited for in vain.
         """
         leader, oldest = self.leader(self.view), self.view - SILENT_VIEWS
+        if leader in self.gone and self.at(self.view).proposed is None:
+            return True
         if leader is None or max(self._heard.get(leader, 0), self.lived_from) >= oldest:
             return False
         return self.entered_by is None or leader not in self.entered_by.members
@@ -319,13 +325,17 @@ class Views:
             known.append(vote)
             if ballot.view >= self.oldest_wanted:
                 self.news.append(vote)
-            self._heard[vote.member] = max(self._heard.get(vote.member, 0), self.view)
+            self._hear(vote.member)
             state.weight[ballot] = state.weight.get(ballot, 0) + self.epoch.stake(vote.member)
             if ballot.kind == NOTARIZE:
                 if state.proposed is None and vote.member == state.leader:
                     state.proposed = ballot.block_hash
                 self._suspect(state)
         return Equivocation(earlier, vote) if earlier else None
+
+    def _hear(self, member: bytes) -> None:
+        self._heard[member] = max(self._heard.get(member, 0), self.view)
+        self.gone.discard(member)
 
     def _certify(self, certificate: VoteCertificate) -> None:
         """A certificate is known: it ends its view for whoever is in it or before it."""
@@ -387,7 +397,7 @@ class Views:
             state.header = signed
             if state.proposed is None:
                 state.proposed, state.parent_view = signed.header.hash, parent_view
-            self._heard[signed.header.forger] = max(self._heard.get(signed.header.forger, 0), self.view)
+            self._hear(signed.header.forger)
             self._suspect(state)
         return Equivocation(state.header, signed) if state.header.conflicts_with(signed) else None
 

@@ -102,7 +102,7 @@ class Certificate:
 
     def as_entry(self) -> Entry:
         """The engine's certificate and payload for what this one says now. Raises `Refused` (E1, E2)."""
-        attributes = vars(self)
+        attributes = self.__dict__
         memo: _Memo | None = self._memo
         if memo is not None:
             names, values, entry = memo

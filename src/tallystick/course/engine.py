@@ -110,7 +110,8 @@ class Engine:
         self._forger = _NotingForger(make_rule(self), guard, self.records.note_forged)
         self.node = Node(Blockchain(GENESIS, self._forger.check_forger), LoneDriver(self._forger), LIMITS)
         self.node.handle(0, PeerConnected(EVERYBODY))
-        self._intake = Intake(LEDGER_ID, self.node.knowledge, verify, decode)
+        self._knowledge = self.node.knowledge
+        self._intake = Intake(LEDGER_ID, self._knowledge, verify, decode)
         self._not_passed_on: set[int] = set()  # indices of others' blocks that everybody has, or is not to hear of
         self._sync_at_ms: int | None = None
         self._failure: Exception | None = None
@@ -139,16 +140,26 @@ class Engine:
 
     # ---- what comes in ----------------------------------------------------------------------------------------
 
+    def has_seen(self, certificate: Certificate) -> bool:
+        """Whether this very certificate waits in the box, signature included, or it, or this block, is on the chain."""
+        try:
+            if isinstance(certificate, Block):
+                return self.records.has(certificate.as_engine())
+            entry = certificate.as_entry()
+        except Refused:
+            return False
+        known = self._knowledge
+        return known.has_verified(entry.certificate) or known.is_on_chain(entry.certificate.id)
+
     def take_certificate(self, certificate: object, peer: Peer) -> bool:
         """Take a certificate from a peer or a user, unless it is refused. Returns whether it was taken."""
         try:
             if not isinstance(certificate, Certificate):
                 raise Refused(Rule.E2, f"new_certificate takes a Certificate, not a {type(certificate).__name__}")
             entry = certificate.as_entry()
-            if peer is not USER and self.node.knowledge.has_verified(entry.certificate):
-                return False  # in a network of n nodes, n - 2 of the n - 1 that pass it on are late
             event: Event
             if peer is USER:
+                entry.check_form()
                 event = CertificatesSubmitted((self._intake.check_entry(entry),))
             else:
                 event = self._received(peer, Certificates((entry,)))

@@ -56,7 +56,7 @@ class LoneDriver(Agreement):
         state, params, guard = self._chain.state, self._chain.state.params, self._forger.guard
         if guard is not None and guard.twin is not None and (records := guard.take_records()):
             actions += [PersistSigned(records), TwinFound(*guard.twin)]
-        is_due = len(self._box) >= params.forge_at_certificates
+        is_due = guard is not None and len(self._box) >= params.forge_at_certificates
         if not is_due or (self._waits_when_behind and is_behind()) or not self._forger.may_forge(state):
             return _IDLE
         if params.block_ahead_ms is not None and now_ms <= state.tip.timestamp_ms:

@@ -26,8 +26,11 @@ class _Network:
         self._queue.clear()
 
     def post(self, obj: object, sender: Hashable, receiver: "Node") -> None:
-        with self:
+        if self._held:
             self._queue.append((obj, sender, receiver))
+        else:
+            with self:
+                self._queue.append((obj, sender, receiver))
 
     def __enter__(self) -> None:
         """Hold: nothing is delivered before the outermost `with` ends, and then all is."""
@@ -46,7 +49,8 @@ class _Network:
         while self._queue:
             obj, sender, receiver = self._queue.popleft()
             try:
-                receiver.receive_object_from_node(obj, sender)
+                if not receiver._is_old_news(obj):
+                    receiver.receive_object_from_node(obj, sender)
             except Exception as error:  # a receiver's bug is not its peers' loss
                 if first is None:
                     first = error
@@ -86,28 +90,33 @@ class Node:
             f"{type(self).__name__} has to implement receive_object_from_node(self, obj, senderNodeIdentifier)"
         )
 
+    def _is_old_news(self, obj: object) -> bool:
+        """Whether an object would tell this node nothing: then it is dropped at the post. Of no use to a student."""
+        return False
+
     def send_object_to_node(self, obj: object, nodeIdentifier: Hashable) -> None:
         """Send an object to one node; what a node sends to itself is dropped. Raises `NetworkError`."""
-        nodes = self._network.nodes
         self._require_network()
-        receiver = nodes.get(nodeIdentifier)
+        network = self._network
+        receiver = network.nodes.get(nodeIdentifier)
         if receiver is None:
             raise NetworkError(
                 f"no node {nodeIdentifier!r} is on the network: make it first, and send to its nodeIdentifier"
             )
         if receiver is not self:
-            self._network.post(obj, self.nodeIdentifier, receiver)
+            network.post(obj, self.nodeIdentifier, receiver)
 
     def broadcast_object(self, obj: object) -> None:
         """Send an object to every other node, one after the other in the order in which they joined."""
         self._require_network()
+        own, send = self.nodeIdentifier, self.send_object_to_node
         for nodeIdentifier in list(self._network.nodes):
-            if nodeIdentifier != self.nodeIdentifier:
-                self.send_object_to_node(obj, nodeIdentifier)
+            if nodeIdentifier != own:
+                send(obj, nodeIdentifier)
 
     def _require_network(self) -> None:
         """Raise `NetworkError` unless this node is on the network."""
-        nodeIdentifier = vars(self).get("nodeIdentifier")
+        nodeIdentifier = self.__dict__.get("nodeIdentifier")
         if self._network.nodes.get(nodeIdentifier) is not self:
             raise NetworkError(
                 f"node {nodeIdentifier!r} is not on the network: it was made before Node.reset_network() was called, "

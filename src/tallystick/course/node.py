@@ -101,6 +101,13 @@ class BlockchainNode(Node):
             self._blockchain.engine.take_block(block, USER)
         return not was_there and self._has(block)
 
+    def _is_old_news(self, obj: object) -> bool:
+        """Whether it is a certificate or a block that waits here or is on the chain.
+
+        Everybody passes on what is new, so of what is on its way in a network of n nodes all but 1 in n is that.
+        """
+        return isinstance(obj, Certificate) and self._blockchain.engine.has_seen(obj)
+
     def receive_object_from_node(self, obj: object, senderNodeIdentifier: Hashable) -> None:
         """Take a certificate, a block, or a whole number that asks for the block at that index; refuse all else."""
         if senderNodeIdentifier == self.nodeIdentifier:

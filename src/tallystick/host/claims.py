@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.keys import Verify
@@ -13,8 +13,13 @@ from tallystick.node.intake import Intake
 Claim = tuple[bytes, bytes, bytes]
 """What stands under a signature, the signature, and the public key that is said to have made it."""
 
-VerifyAll = Callable[[Sequence[Claim]], Awaitable[list[bool]]]
-"""Verifies signatures, somewhere: a verdict for each claim."""
+
+class VerifyAll(Protocol):
+    """Verifies signatures, somewhere."""
+
+    def __call__(self, claims: Sequence[Claim], *, is_urgent: bool = False) -> Awaitable[list[bool]]:
+        """A verdict for each claim; urgent ones wait for no others."""
+
 
 T = TypeVar("T")
 
@@ -40,7 +45,7 @@ def check_entries(intake: Intake, entries: Iterable[Entry]) -> list[CheckedEntry
     return outcomes
 
 
-async def settle(check: Callable[[Verify], T], verify_all: VerifyAll) -> T:
+async def settle(check: Callable[[Verify], T], verify_all: VerifyAll, *, is_urgent: bool = False) -> T:
     """Run a check as if all signatures were good, and ask whether they are; again with the verdicts if one is not.
 
     So its outcome, and the order of its refusals, are those of verifying in line. What is known may change until the
@@ -52,7 +57,7 @@ async def settle(check: Callable[[Verify], T], verify_all: VerifyAll) -> T:
         outcome = check(partial(_verdict, verdicts, assumed))
         if not assumed:
             return outcome
-        found = await verify_all(assumed)
+        found = await verify_all(assumed, is_urgent=is_urgent)
         if all(found):
             return outcome
         verdicts.update(zip(assumed, found, strict=True))

@@ -67,8 +67,9 @@ class ReportLog:
     def note(self, now_ms: int, report: Report) -> None:
         """Write a line, at the level that fits."""
         match report:
-            case ReportAccepted(certificate):
-                note(logging.DEBUG, "accepted", certificate=certificate.id)
+            case ReportAccepted(certificates) if logging.getLogger("tallystick").isEnabledFor(logging.DEBUG):
+                for certificate in certificates:
+                    note(logging.DEBUG, "accepted", certificate=certificate.id)
             case ReportBlock(block, forged_here):
                 self._missing = None
                 count = len(block.certificates)

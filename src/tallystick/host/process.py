@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from threading import Thread
 from typing import Final, NamedTuple
 
 from tallystick.consensus.signing_guard import GuardStatus
@@ -63,12 +65,18 @@ class Hosted(NamedTuple):
 OpenDoors = Callable[[Hosted], AbstractAsyncContextManager[None]]
 
 
-def run_node(
-    folder: DataFolder, settings: Settings, wallet: Wallet, open_doors: OpenDoors, ml_dsa: MlDsaWallet | None = None
+def run_node(  # noqa: PLR0913, PLR0917  # a process has them all
+    folder: DataFolder,
+    settings: Settings,
+    wallet: Wallet,
+    open_doors: OpenDoors,
+    ml_dsa: MlDsaWallet | None = None,
+    until_eof: int | None = None,
 ) -> NodeExit:
     """Run a node until SIGTERM or SIGINT, or until it has to end (logged); returns how it ended.
 
-    With a key of ML-DSA-44 it cosigns the ends of epochs by that, too.
+    With a key of ML-DSA-44 it cosigns the ends of epochs by that, too. `until_eof`: a descriptor, at whose end it stops
+    as by SIGTERM: whoever holds the other side is gone, however it ended.
 
     Raises `Problem` when it cannot start: another process has the folder, the ledger is damaged, the port is taken,
     the key was moved away, this machine's libsodium breaks rule K2.
@@ -80,15 +88,21 @@ def run_node(
             Store.open(folder.ledger_path) as store,
             GuardFile.open(folder.guard_path, wallet.public_key) as guard_file,
         ):
-            return asyncio.run(_run(folder, settings, _Keys(wallet, ml_dsa), Kept(store, guard_file), open_doors))
+            return asyncio.run(
+                _run(folder, settings, _Keys(wallet, ml_dsa), Kept(store, guard_file), open_doors, until_eof)
+            )
     except DamagedStore as damage:
         raise DamagedStore(f"{damage}; {_mending(folder)}", damage.refused) from None
 
 
-async def _run(folder: DataFolder, settings: Settings, keys: _Keys, kept: Kept, open_doors: OpenDoors) -> NodeExit:
+async def _run(  # noqa: PLR0913, PLR0917  # as of `run_node`
+    folder: DataFolder, settings: Settings, keys: _Keys, kept: Kept, open_doors: OpenDoors, until_eof: int | None
+) -> NodeExit:
     wallet, stop = keys.wallet, asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if until_eof is not None:
+        Thread(target=_stop_at_end, args=(until_eof, stop, asyncio.get_running_loop()), daemon=True).start()
     store, ledger_id = kept.store, kept.store.genesis.ledger_id
     guard = kept.guard_file.signing_guard(wallet, ledger_id)
     if guard.status is GuardStatus.MOVED:
@@ -130,6 +144,18 @@ async def _run(folder: DataFolder, settings: Settings, keys: _Keys, kept: Kept, 
         runner.guard_file.compact()
         note(logging.INFO, "stopped", index=runner.node.state.index)
     return ended
+
+
+def _stop_at_end(descriptor: int, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    """Stop the node once the input there ends, or cannot be read any more.
+
+    Not by a file of Python's: the interpreter may not end while a thread reads that.
+    """
+    with suppress(OSError):
+        while os.read(descriptor, 4_096):
+            pass
+    with suppress(RuntimeError):  # it has ended
+        loop.call_soon_threadsafe(stop.set)
 
 
 async def _has_begun(stop: asyncio.Event, genesis: Genesis) -> bool:

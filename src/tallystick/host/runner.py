@@ -17,7 +17,8 @@ from tallystick.host.clock import now_ms
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.logs import ReportLog, note
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.ledger.keys import Verify
+from tallystick.ledger.messages import Entry, Message, encode_message, is_urgent
 from tallystick.network.archiving import answer, carry_out
 from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportEvent
 from tallystick.node import events
@@ -27,9 +28,15 @@ from tallystick.problems import MustEnd, NodeExit
 from tallystick.storage.store import Store
 
 _LANE_FRAMES: Final = 8
-"""Messages of one peer that are checked at a time."""
+"""Messages in each lane of a peer that are checked at a time."""
 _LANE_BYTES: Final = 8 * 1024 * 1024
-"""What may wait of one peer's, before it has to slow down."""
+"""What may wait in each, before the peer has to slow down."""
+_SLICE_ENTRIES: Final = 1024
+"""So many certificates are looked at before the event loop gets to something else, such as a vote."""
+_SLICES: Final = 4
+"""Of one submission, that are checked at a time."""
+_WAYS: Final = 64
+"""So many turns of the event loop urgent messages may have before one in bulk, lest a flood of them holds that up."""
 _LOOK_SECONDS: Final = 5.0
 """How often the log looks at this node's part in agreement."""
 
@@ -45,11 +52,16 @@ class Kept(NamedTuple):
 
 
 class _Lane:
-    """What came from one peer and is not with the node yet; handed on in the order in which it came."""
+    """What came from one peer, urgent or in bulk, and is not with the node yet; handed on in the order it came."""
 
-    def __init__(self) -> None:
+    taker: asyncio.Task[None]
+
+    def __init__(self, *, is_urgent: bool) -> None:
+        self.is_urgent = is_urgent
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.waiting_bytes = 0
+        self.unhandled = 0
+        """Messages that wait or are checked."""
         self.is_paused = False
 
 
@@ -72,8 +84,8 @@ class Runner:
         """Told of each action when it is carried out."""
         self._verify_all = verify_all
         self._intake = Intake(node.chain.ledger_id, node.knowledge)
-        self._lanes: dict[bytes, _Lane] = {}
-        self._takers: dict[bytes, asyncio.Task[None]] = {}
+        self._lanes: dict[bytes, list[_Lane]] = {}
+        """Of each peer two, in bulk and urgent: a vote waits for no certificates that came before it."""
         self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
         self._reports = ReportLog()
         self._look: asyncio.TimerHandle | None = None
@@ -93,9 +105,10 @@ class Runner:
         for timer in (*self._timers.values(), *([self._look] if self._look else ())):
             timer.cancel()
         await self.transport.stop()
-        for taker in self._takers.values():
+        takers = [lane.taker for lanes in self._lanes.values() for lane in lanes]
+        for taker in takers:
             taker.cancel()
-        await asyncio.gather(*self._takers.values(), return_exceptions=True)
+        await asyncio.gather(*takers, return_exceptions=True)
 
     # ---- what users submit --------------------------------------------------------------------------------------
 
@@ -105,12 +118,25 @@ class Runner:
         What the node itself says of them goes to `watchers`.
         """
         submitted = list(entries)
-        checking = settle(lambda verify: check_entries(self._intake.verifying_by(verify), submitted), self._verify_all)
-        results = await checking
-        good = tuple(one for one in results if isinstance(one, events.CheckedEntry))
-        if good:
-            self.handle(events.CertificatesSubmitted(good))
-        return [one if isinstance(one, Refused) else None for one in results]
+        refused: list[Refused | None] = []
+        checks: deque[asyncio.Task[list[events.CheckedEntry | Refused]]] = deque()
+        try:
+            while submitted or checks:
+                while submitted and len(checks) < _SLICES:
+                    checks.append(asyncio.create_task(self._check_entries(submitted[:_SLICE_ENTRIES])))
+                    del submitted[:_SLICE_ENTRIES]
+                results = await checks.popleft()
+                await self._give_way()
+                if good := tuple(one for one in results if isinstance(one, events.CheckedEntry)):
+                    self.handle(events.CertificatesSubmitted(good))
+                refused += [one if isinstance(one, Refused) else None for one in results]
+        finally:
+            for check in checks:
+                check.cancel()
+        return refused
+
+    async def _check_entries(self, entries: list[Entry]) -> list[events.CheckedEntry | Refused]:
+        return await settle(lambda verify: check_entries(self._intake.verifying_by(verify), entries), self._verify_all)
 
     # ---- what peers send ----------------------------------------------------------------------------------------
 
@@ -122,8 +148,9 @@ class Runner:
             case Connected(peer):
                 self.connected[peer] = now_ms()
                 note(logging.INFO, "connected", peer=peer, address=event.address or "")
-                self._lanes[peer] = lane = _Lane()
-                self._takers[peer] = asyncio.create_task(self._take(peer, lane))
+                self._lanes[peer] = lanes = [_Lane(is_urgent=False), _Lane(is_urgent=True)]
+                for lane in lanes:
+                    lane.taker = asyncio.create_task(self._take(peer, lane))
                 self.handle(events.PeerConnected(peer))
             case Disconnected(peer, reason):
                 note(logging.INFO, "disconnected", peer=peer, reason=reason)
@@ -133,45 +160,60 @@ class Runner:
 
     def _drop(self, peer: bytes) -> None:
         self.connected.pop(peer, None)
-        self._lanes.pop(peer, None)
         if not self.node.state.epoch.stake(peer):
             self.last_heard_ms.pop(peer, None)
-        taker = self._takers.pop(peer, None)
-        if taker is not None:
-            taker.cancel()
+        if (lanes := self._lanes.pop(peer, None)) is not None:
+            for lane in lanes:
+                lane.taker.cancel()
             self.handle(events.PeerDisconnected(peer))
 
     def _queue(self, peer: bytes, frame: bytes) -> None:
-        if (lane := self._lanes.get(peer)) is None:
+        if (lanes := self._lanes.get(peer)) is None:
             return
+        lane = lanes[is_urgent(frame)]
         self.last_heard_ms[peer] = now_ms()
+        lane.unhandled += 1
         lane.frames.put_nowait(frame)
         lane.waiting_bytes += len(frame)
         if lane.waiting_bytes > _LANE_BYTES and not lane.is_paused:
             lane.is_paused = True
-            self.transport.pause(peer)
+            self.transport.pause(peer, is_urgent=lane.is_urgent)
 
     async def _take(self, peer: bytes, lane: _Lane) -> None:
-        """Check a peer's messages, several at a time, and hand them to the node in the order they came."""
+        """Check the messages in a lane, several at a time, and hand them to the node in the order they came."""
         checks: deque[asyncio.Task[events.CheckedMessage]] = deque()
         try:
             while True:
                 while not checks or (len(checks) < _LANE_FRAMES and not lane.frames.empty()):
                     frame = await lane.frames.get()
                     lane.waiting_bytes -= len(frame)
-                    checks.append(asyncio.create_task(self._check(peer, frame)))
+                    checks.append(asyncio.create_task(self._check(peer, frame, is_urgent=lane.is_urgent)))
                 if lane.is_paused and lane.waiting_bytes <= _LANE_BYTES // 2:
                     lane.is_paused = False
-                    self.transport.resume(peer)
-                self.handle(events.MessageReceived(peer, await checks.popleft()))
+                    self.transport.resume(peer, is_urgent=lane.is_urgent)
+                checked = await checks.popleft()
+                if not lane.is_urgent:
+                    await self._give_way()
+                lane.unhandled -= 1
+                self.handle(events.MessageReceived(peer, checked))
         except Exception as error:
             self._fail(error)
         finally:
             for check in checks:
                 check.cancel()
 
-    async def _check(self, peer: bytes, frame: bytes) -> events.CheckedMessage:
-        return await settle(lambda verify: self._intake.verifying_by(verify).check(peer, frame), self._verify_all)
+    async def _give_way(self) -> None:
+        """Let the event loop get to all else, and urgent messages to the node, before the next in bulk."""
+        for _ in range(_WAYS):
+            await asyncio.sleep(0)
+            if not any(lanes[True].unhandled for lanes in self._lanes.values()):
+                return
+
+    async def _check(self, peer: bytes, frame: bytes, *, is_urgent: bool) -> events.CheckedMessage:
+        def check(verify: Verify) -> events.CheckedMessage:
+            return self._intake.verifying_by(verify).check(peer, frame)
+
+        return await settle(check, self._verify_all, is_urgent=is_urgent)
 
     # ---- the node -----------------------------------------------------------------------------------------------
 

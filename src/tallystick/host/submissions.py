@@ -45,37 +45,44 @@ class Submissions:
         self._is_closing = False
         runner.watchers.append(self.watch)
 
-    async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
+    async def submit(self, entries: Sequence[Entry], timeout_s: float = 0) -> list[Outcome]:
         """Check the entries and put the legal ones into the node's box, where they are kept; what became of each.
 
-        Raises `Busy` when the box has no room for long.
+        Waits for those that are taken, as `wait` does. Raises `Busy` when the box has no room for long.
         """
-        known = [self.outcome(entry.certificate.id) for entry in entries]
-        fresh = {
-            entry.certificate.id: entry
-            for entry, outcome in zip(entries, known, strict=True)
-            if not isinstance(outcome, Place | Waiting)
-        }
+        by_id = {entry.certificate.id: entry for entry in entries}
+        refused = await self._submit_fresh({one: entry for one, entry in by_id.items() if not self._is_taken(one)})
+        if timeout_s:
+            await self.wait(by_id, timeout_s)
+        return [refused.get(entry.certificate.id) or self.outcome(entry.certificate.id) for entry in entries]
+
+    async def _submit_fresh(self, fresh: dict[bytes, Entry]) -> dict[bytes, Refused]:
+        """Submit entries, by id; why those were refused that were."""
         if not fresh:
-            return known
+            return {}
         if not all(isinstance(entry.certificate, Move) for entry in fresh.values()):  # those have a share of their own
             await self._wait_for_room()
-        for one in fresh:
-            self._refused.pop(one, None)
+        if self._refused:
+            for one in fresh:
+                self._refused.pop(one, None)
         refusals = await self.runner.submit(fresh.values())
-        by_id = {one: refused for one, refused in zip(fresh, refusals, strict=True) if refused is not None}
-        for one, refused in by_id.items():
-            if refused.rule is not Rule.C1:
-                self._note_refused(one, refused)
-        return [by_id.get(entry.certificate.id) or self.outcome(entry.certificate.id) for entry in entries]
+        refused = {one: refusal for one, refusal in zip(fresh, refusals, strict=True) if refusal is not None}
+        for one, refusal in refused.items():
+            if refusal.rule is not Rule.C1:
+                self._note_refused(one, refusal)
+        return refused
+
+    def _is_taken(self, certificate_id: bytes) -> bool:
+        node = self.runner.node
+        return certificate_id in node.box or certificate_id in node.chain.certificate_index
 
     def outcome(self, certificate_id: bytes) -> Outcome:
         """What became of the certificate with this id, as far as is known here."""
         node = self.runner.node
-        if (place := node.chain.certificate_index.place_of(certificate_id)) is not None:
-            return place
         if certificate_id in node.box:
             return Waiting()
+        if (place := node.chain.place_of(certificate_id)) is not None:
+            return place
         until_ms, refused = self._refused.get(certificate_id, (0, None))
         return refused if until_ms > now_ms() else None
 
@@ -84,7 +91,7 @@ class Submissions:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 for one in certificate_ids:
-                    if isinstance(self.outcome(one), Waiting) and not self._is_closing:
+                    if one in self.runner.node.box and not self._is_closing:
                         await self._waiters.setdefault(one, asyncio.Event()).wait()
 
     def close(self) -> None:
@@ -100,11 +107,10 @@ class Submissions:
             case ReportRefused(refused, None, certificate_id) if certificate_id is not None:
                 self._note_refused(certificate_id, refused)
                 self._settled(certificate_id)
-            case ReportBlock(block):
+            case ReportBlock():
                 self._has_room.set()
-                if self._waiters:
-                    for certificate in block.certificates:
-                        self._settled(certificate.id)
+                for one in [one for one in self._waiters if one not in self.runner.node.box]:
+                    self._settled(one)
             case ForgetCertificate(certificate_id):
                 self._has_room.set()
                 self._settled(certificate_id)

@@ -62,15 +62,30 @@ def shortened(text: str) -> str:
 def shown_url(url: str) -> str:
     """A URL without what it may hold of secrets: a user's name and password, and all that follows `?` or `#`.
 
-    A password may hold these characters, and be typed as it is: then it ends at the last `@`. A path is left as it is.
+    A password may hold these characters, and be typed as it is: then it ends at the last `@`. Where that cannot be told
+    from a port and a path, or there is no scheme, `…` stands for all that may be secret. Another path is left as it is.
     """
     if (found := _URL.fullmatch(url)) is None:
-        return url
+        before, at, after = url.rpartition("@")
+        return _after_secret(before, after) if at and ":" in before else url
     scheme, authority, rest = found.groups()
-    if "@" not in authority and "@" in rest and not _HOST_AND_PORT.fullmatch(authority):
-        return shown_url(f"{scheme}@{rest.rpartition('@')[2]}")
-    end = re.search("[?#]", rest)
-    return f"{scheme}{authority.rpartition('@')[2]}{rest if end is None else rest[: end.end()] + '…'}"
+    if "@" not in authority and "@" in rest:
+        before, _, after = rest.rpartition("@")
+        if not _HOST_AND_PORT.fullmatch(authority):
+            return shown_url(f"{scheme}@{after}")
+        if ":" in authority and not authority.startswith("["):
+            return scheme + _after_secret(before, after)
+    return scheme + authority.rpartition("@")[2] + _without_query(rest)
+
+
+def _after_secret(before: str, after: str) -> str:
+    """What follows an `@`, unless that may be of a query."""
+    return "…" if re.search("[?#]", before) else f"…@{_without_query(after)}"
+
+
+def _without_query(text: str) -> str:
+    end = re.search("[?#]", text)
+    return text if end is None else text[: end.end()] + "…"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

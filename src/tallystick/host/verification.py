@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from tallystick.host.acceptance import check_acceptance
+from tallystick.host.batches import verify_batch
 from tallystick.host.claims import Claim
-from tallystick.host.verification_worker import READY, frame
-from tallystick.ledger.encoding import digest, encode
-from tallystick.ledger.keys import is_signed
+from tallystick.host.verification_worker import READY_NATIVELY, READY_ONE_BY_ONE, frame, ready_byte
+from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed
 
 BATCH_CLAIMS: Final = 256
@@ -23,17 +23,22 @@ CLAIMS_PER_WORKER: Final = 2048
 """How many may be under way; beyond that, `verify` waits. A tenth of a second's work for a core."""
 
 IN_LINE_CLAIMS: Final = 4
-"""As many as this are verified in the loop, once a turn: handing them to a worker takes the loop itself longer."""
+"""As many are verified in the loop in a turn, and as many urgent ones: handing them to a worker takes it longer."""
 
 MIN_SHARE_CLAIMS: Final = 16
 """Fewer are not worth being split among workers."""
 
-REMEMBERED_CLAIMS: Final = 16_384
+REMEMBERED_BYTES: Final = 8_000_000
+"""What the claims that are remembered take: 10,000 of 300 bytes, 3,000 of the longest certificates."""
+
 ATTEMPTS: Final = 5
 """How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
 
 WORKERS_FROM_CLAIMS: Final = 1024
 """For fewer at once nobody without an event loop starts processes: they are verified sooner."""
+
+_CLAIM_BYTES: Final = 500
+"""What a remembered claim takes beside what stands under its signature."""
 
 _BATCHES_AT_WORKER: Final = 2
 """One being verified, and the next already there when it is done."""
@@ -42,11 +47,22 @@ _BATCHES_AT_WORKER: Final = 2
 class _Batch:
     """Claims that go to a worker together; whoever asked for one of them waits for all."""
 
-    def __init__(self) -> None:
-        self.claims: dict[bytes, Claim] = {}
+    def __init__(self, queue: "_Queue") -> None:
+        self.claims: dict[Claim, None] = {}
+        self.queue = queue
         self.deaths = 0
-        self.verdicts: asyncio.Future[dict[bytes, bool]] = asyncio.get_running_loop().create_future()
+        self.verdicts: asyncio.Future[dict[Claim, bool]] = asyncio.get_running_loop().create_future()
         self.verdicts.add_done_callback(asyncio.Future.exception)  # a failure is nobody's if nobody waits any more
+
+
+class _Queue:
+    """Batches of urgent claims, or of others, that no worker has yet, and how many such claims are under way."""
+
+    def __init__(self) -> None:
+        self.batches: deque[_Batch] = deque()
+        self.under_way = 0
+        self.turn = asyncio.Lock()
+        self.in_line_left = IN_LINE_CLAIMS
 
 
 class _Worker:
@@ -59,7 +75,10 @@ class _Worker:
         self._process: Process | None = None
 
     async def start(self) -> StreamReader:
-        """Start a process and wait until it is ready. Raises `OSError`, `EOFError`."""
+        """Start a process and wait until it is ready.
+
+        Raises `OSError`, `EOFError`; `VerificationFailed` if it verifies by another library than this process.
+        """
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -74,8 +93,14 @@ class _Worker:
         except BaseException:
             ours.close()
             raise
-        if await reader.readexactly(len(READY)) != READY:
+        ready = await reader.readexactly(1)
+        if ready not in (READY_ONE_BY_ONE, READY_NATIVELY):
             raise OSError("it does not speak as a worker does")
+        if ready != ready_byte(verify_batch):
+            raise VerificationFailed(
+                "a verification worker finds tallystick-native and this process did not, or the other way round: it "
+                "was installed or removed meanwhile; start this again"
+            )
         self.is_ready = True
         return reader
 
@@ -83,7 +108,7 @@ class _Worker:
         """Hand the batch over. It is written as the process reads; `_BATCHES_AT_WORKER` bounds what that takes."""
         assert self._writer is not None
         self.batches.append(batch)
-        self._writer.write(frame(list(batch.claims.values())))
+        self._writer.write(frame(list(batch.claims)))
 
     async def end(self) -> None:
         """End the process, which has nothing to lose, and reap it."""
@@ -106,15 +131,12 @@ class Verifier:
         self._limit = CLAIMS_PER_WORKER * len(self._workers)
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
-        self._waiting: deque[_Batch] = deque()
-        self._batch_of: dict[bytes, _Batch] = {}
-        self._settled: deque[dict[bytes, bool]] = deque()
-        self._remembered = 0
-        self._under_way = 0
-        self._turn = asyncio.Lock()
+        self._bulk, self._urgent = _Queue(), _Queue()
+        self._batch_of: dict[Claim, _Batch] = {}
+        self._settled: deque[tuple[int, dict[Claim, bool]]] = deque()
+        self._remembered_bytes = 0
         self._changed = asyncio.Event()
         self._is_turn_begun = False
-        self._in_line_left = IN_LINE_CLAIMS
 
     async def start(self) -> None:
         """Start the workers. Raises `VerificationFailed` when they cannot be started."""
@@ -135,38 +157,44 @@ class Verifier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def verify(self, claims: Sequence[Claim]) -> list[bool]:
-        """Whether each claim's signature is good. Waits while too much is under way. Raises `VerificationFailed`."""
+    async def verify(self, claims: Sequence[Claim], *, is_urgent: bool = False) -> list[bool]:
+        """Whether each claim's signature is good. Raises `VerificationFailed`.
+
+        Waits while too much is under way. Urgent claims wait for urgent ones alone, or for what a worker has already.
+        """
+        queue = self._urgent if is_urgent else self._bulk
         share = min(BATCH_CLAIMS, max(MIN_SHARE_CLAIMS, -(-len(claims) // len(self._workers))))
-        keys = []
         batches = []
         for start in range(0, len(claims), share):
             part = claims[start : start + share]
-            part_keys = [digest(encode(claim)) for claim in part]
-            if not self._verify_in_line(part_keys, part):
-                await self._room_for(len(part))
-                self._queue(part_keys, part, is_later_share=start > 0)
-            keys += part_keys
-            batches += [self._batch_of[key] for key in part_keys]
+            if not self._verify_in_line(queue, part):
+                await self._room_for(queue, len(part))
+                self._queue(queue, part, is_later_share=start > 0)
+            batches += [self._batch_of[claim] for claim in part]
         for batch in dict.fromkeys(batches):
             await asyncio.shield(batch.verdicts)
-        return [batch.verdicts.result()[key] for batch, key in zip(batches, keys, strict=True)]
+        return [batch.verdicts.result()[claim] for batch, claim in zip(batches, claims, strict=True)]
 
-    def _verify_in_line(self, keys: list[bytes], claims: Sequence[Claim]) -> bool:
+    def _verify_in_line(self, queue: _Queue, claims: Sequence[Claim]) -> bool:
         """Whether the claims, few as they are, were all asked for before, or have been verified on the spot."""
         if self._failure:
             raise self._failure
-        if len(claims) > self._in_line_left:
+        if len(claims) > queue.in_line_left:
             return False
-        new = {key: claim for key, claim in zip(keys, claims, strict=True) if key not in self._batch_of}
+        new = self._new(claims)
         if new:
+            verdicts = verify_in_line(new)  # before anything is noted: where this fails, nobody waits for the claims
             self._begin_turn()
-            self._in_line_left -= len(new)
-            batch = _Batch()
+            queue.in_line_left -= len(new)
+            batch = _Batch(queue)
             batch.claims = new
             self._batch_of.update(dict.fromkeys(new, batch))
-            self._settle(batch, verify_in_line(new.values()))
+            self._settle(batch, verdicts)
         return True
+
+    def _new(self, claims: Sequence[Claim]) -> dict[Claim, None]:
+        """Those of these that were not asked for before."""
+        return {claim: None for claim in claims if claim not in self._batch_of}
 
     def _begin_turn(self) -> None:
         """See to it that what is queued in this turn of the loop is handed over at its end, together."""
@@ -176,13 +204,13 @@ class Verifier:
 
     def _end_turn(self) -> None:
         self._is_turn_begun = False
-        self._in_line_left = IN_LINE_CLAIMS
+        self._bulk.in_line_left = self._urgent.in_line_left = IN_LINE_CLAIMS
         self._forget()
         self._hand_over()
 
-    async def _room_for(self, count: int) -> None:
-        async with self._turn:  # first come, first served
-            while self._under_way + count > self._limit:
+    async def _room_for(self, queue: _Queue, count: int) -> None:
+        async with queue.turn:  # first come, first served
+            while queue.under_way + count > self._limit:
                 await self._change()
         if self._failure:
             raise self._failure
@@ -195,28 +223,28 @@ class Verifier:
         if self._failure:
             raise self._failure
 
-    def _queue(self, keys: list[bytes], claims: Sequence[Claim], is_later_share: bool) -> None:
+    def _queue(self, queue: _Queue, claims: Sequence[Claim], *, is_later_share: bool) -> None:
         """Put those that are new into the last batch that waits; a share that is not its call's first, into another."""
-        new = {key: claim for key, claim in zip(keys, claims, strict=True) if key not in self._batch_of}
+        new = self._new(claims)
         if not new:
             return
-        last = self._waiting[-1] if self._waiting else None
+        last = queue.batches[-1] if queue.batches else None
         if last is None or is_later_share or last.deaths or len(last.claims) + len(new) > BATCH_CLAIMS:
-            self._waiting.append(last := _Batch())
+            queue.batches.append(last := _Batch(queue))
         last.claims.update(new)
         self._batch_of.update(dict.fromkeys(new, last))
-        self._under_way += len(new)
+        queue.under_way += len(new)
         self._begin_turn()
 
     def _hand_over(self) -> None:
-        """Give the waiting batches to workers; one that can still grow only to a worker that has nothing to do."""
-        while self._waiting:
-            can_grow = len(self._waiting) == 1 and len(self._waiting[0].claims) < BATCH_CLAIMS
+        """Give the waiting batches to workers, urgent ones first; one that can still grow only to an idle worker."""
+        while waiting := self._urgent.batches or self._bulk.batches:
+            can_grow = len(waiting) == 1 and len(waiting[0].claims) < BATCH_CLAIMS and waiting is self._bulk.batches
             ready = [worker for worker in self._workers if worker.is_ready]
             idlest = min(ready, key=lambda worker: len(worker.batches), default=None)
             if idlest is None or len(idlest.batches) >= (1 if can_grow else _BATCHES_AT_WORKER):
                 return
-            idlest.take(self._waiting.popleft())
+            idlest.take(waiting.popleft())
 
     async def _keep(self, worker: _Worker) -> None:
         """Keep a process running for this worker, and take in its verdicts."""
@@ -234,6 +262,9 @@ class Verifier:
                 await worker.end()
                 self._take_back(worker)
             self._fail(VerificationFailed("verification workers do not start; what they print above says why"))
+        except VerificationFailed as failure:
+            await worker.end()  # `stop` may cancel this while it reaps; `finally` does the rest then
+            self._fail(failure)
         except Exception as error:
             self._fail(VerificationFailed(f"the verifier is broken: {error!r}"))
             raise
@@ -247,7 +278,7 @@ class Verifier:
             received += data
             while worker.batches and len(received) >= (count := len(worker.batches[0].claims)):
                 batch = worker.batches.popleft()
-                self._under_way -= count
+                batch.queue.under_way -= count
                 self._settle(batch, received[:count])
                 received = received[count:]
             self._forget()
@@ -261,47 +292,49 @@ class Verifier:
             if first.deaths == ATTEMPTS:
                 worker.batches.popleft()
                 self._drop(first, VerificationFailed(f"{ATTEMPTS} verification workers died over the same signatures"))
-        self._waiting.extendleft(reversed(worker.batches))
+        for batch in reversed(worker.batches):
+            batch.queue.batches.appendleft(batch)
         worker.batches.clear()
         self._hand_over()
 
     def _settle(self, batch: _Batch, verdicts: Iterable[int | bool]) -> None:
-        verdict_of = {key: bool(verdict) for key, verdict in zip(batch.claims, verdicts, strict=True)}
+        verdict_of = {claim: bool(verdict) for claim, verdict in zip(batch.claims, verdicts, strict=True)}
         batch.claims = {}
         batch.verdicts.set_result(verdict_of)
-        self._settled.append(verdict_of)
-        self._remembered += len(verdict_of)
+        size_bytes = sum(_CLAIM_BYTES + len(message) for message, _, _ in verdict_of)
+        self._settled.append((size_bytes, verdict_of))
+        self._remembered_bytes += size_bytes
         self._changed.set()
 
     def _forget(self) -> None:
         """Let go of the oldest verdicts; never while `verify` is between queueing its claims and looking them up."""
-        while self._remembered > REMEMBERED_CLAIMS:
-            oldest = self._settled.popleft()
-            self._remembered -= len(oldest)
-            for key in oldest:
-                del self._batch_of[key]
+        while self._remembered_bytes > REMEMBERED_BYTES:
+            size_bytes, oldest = self._settled.popleft()
+            self._remembered_bytes -= size_bytes
+            for claim in oldest:
+                del self._batch_of[claim]
 
     def _drop(self, batch: _Batch, failure: VerificationFailed) -> None:
-        for key in batch.claims:
-            del self._batch_of[key]
-        self._under_way -= len(batch.claims)
+        for claim in batch.claims:
+            del self._batch_of[claim]
+        batch.queue.under_way -= len(batch.claims)
         batch.verdicts.set_exception(failure)
         self._changed.set()
 
     def _fail(self, failure: VerificationFailed) -> None:
         """From now on nothing is verified."""
         self._failure = self._failure or failure
-        for batch in [batch for worker in self._workers for batch in worker.batches] + [*self._waiting]:
+        queues = [self._urgent.batches, self._bulk.batches, *(worker.batches for worker in self._workers)]
+        for batch in [batch for batches in queues for batch in batches]:
             self._drop(batch, failure)
-        for worker in self._workers:
-            worker.batches.clear()
-        self._waiting.clear()
+        for batches in queues:
+            batches.clear()
         self._changed.set()
 
 
 def verify_in_line(claims: Iterable[Claim]) -> list[bool]:
-    """Verify claims one after the other, in this process."""
-    return [is_signed(*claim) for claim in claims]
+    """Verify claims in this process."""
+    return list(map(bool, verify_batch(encode(list(claims)))))
 
 
 @contextmanager

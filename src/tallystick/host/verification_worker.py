@@ -1,8 +1,8 @@
 """A process that does nothing but verify: batches of claims come in over its socket, a byte a claim goes out.
 
 A batch is its length in bytes (four, big-endian) and the MessagePack of its claims. The first byte out says that the
-worker is ready; one whose libsodium breaks rule K2 says so on its standard error instead, and exits 1. It holds no
-state and ends when its socket closes, so it outlives its node by no more than a batch.
+worker is ready, and by what it verifies; one whose libraries break rule K2 says so on its standard error instead, and
+exits 1. It holds no state and ends when its socket closes, so it outlives its node by no more than a batch.
 """
 
 import signal
@@ -11,23 +11,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
 from tallystick.host.acceptance import check_acceptance
+from tallystick.host.batches import VerifyBatch, verify_batch, verify_one_by_one
 from tallystick.ledger.encoding import encode
-from tallystick.ledger.keys import is_signed
 from tallystick.problems import VerificationFailed
 
-READY: Final = b"\x01"
+READY_ONE_BY_ONE: Final = b"\x01"
+READY_NATIVELY: Final = b"\x02"
 
 _LENGTH_BYTES: Final = 4
-_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, bytes]])
 
 
 def frame(claims: Sequence[tuple[bytes, bytes, bytes]]) -> bytes:
     """The batch as it is handed to a worker."""
     data = encode(claims)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+def ready_byte(verify: VerifyBatch) -> bytes:
+    """What a worker says first that verifies by this."""
+    return READY_ONE_BY_ONE if verify is verify_one_by_one else READY_NATIVELY
 
 
 def main() -> None:
@@ -38,14 +41,19 @@ def main() -> None:
         check_acceptance()
     except VerificationFailed as error:
         raise SystemExit(str(error)) from None
-    with suppress(ConnectionError), socket.socket(fileno=0) as connection, connection.makefile("rwb") as stream:
-        stream.write(READY)
+    with suppress(ConnectionError), socket.socket(fileno=0) as connection:
+        _serve(connection, verify_batch)
+
+
+def _serve(connection: socket.socket, verify: VerifyBatch) -> None:
+    with connection.makefile("rwb") as stream:
+        stream.write(ready_byte(verify))
         stream.flush()
         while length := stream.read(_LENGTH_BYTES):
             data = stream.read(int.from_bytes(length, "big"))
             if len(data) < int.from_bytes(length, "big"):
                 break
-            stream.write(bytes(is_signed(*claim) for claim in _decoder.decode(data)))
+            stream.write(verify(data))
             stream.flush()
 
 

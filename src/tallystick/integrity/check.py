@@ -18,7 +18,7 @@ from tallystick.host.claims import Claim, claimed
 from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain
-from tallystick.ledger.certificate import certificate_codec, payload_codec
+from tallystick.ledger.certificate import check_signed, payload_codec
 from tallystick.ledger.checkpoint import cosignature_codec
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
@@ -32,6 +32,7 @@ from tallystick.storage.decision_tables import Decided
 from tallystick.storage.payload_tables import is_hash
 from tallystick.storage.sqlite_file import decode_column
 from tallystick.storage.store import EpochEnd, Store
+from tallystick.storage.waiting_table import decoded_submission
 
 _CLAIMS_AT_ONCE: Final = 4_096
 _ROWS_AT_ONCE: Final = 64
@@ -43,7 +44,7 @@ _LINES: Final = {
     "erased": "note that a payload was erased, {1}",
     "proposals": "proposal {1}",
     "cosignatures": "cosignature of {1}",
-    "waiting": "certificate that waited, to be submitted again, {1}",
+    "waiting": "certificates that waited, to be submitted again, {1}",
 }
 """What is said of a damaged row, by table."""
 
@@ -171,7 +172,7 @@ class Check:
         self._check_rows("votes", "epoch, view, encoded", self._check_vote)
         self._check_rows("proposals", "block_hash, encoded", self._check_proposal)
         self._check_rows("cosignatures", "member, size, encoded", self._check_cosignature)
-        self._check_rows("waiting", "certificate_id, encoded", self._check_waiting)
+        self._check_rows("waiting", "digest, encoded", self._check_waiting)
         self._flush()
         if report.rows["blocks"]:
             report.chain = None
@@ -355,9 +356,9 @@ class Check:
             raise Refused(Rule.N10, f"no block ends a log of {size} certificates")
         one.is_signed(self._store.genesis.origin, claimed(partial(self._claim, blame)))
 
-    def _check_waiting(self, blame: Callable[[], object], kept_id: object, encoded: object) -> None:
-        if decode_column(certificate_codec, encoded).id != kept_id:
-            raise Refused(Rule.E2, "its id is another")
+    def _check_waiting(self, blame: Callable[[], object], kept_digest: object, encoded: object) -> None:
+        for one in decoded_submission(kept_digest, encoded):
+            check_signed(one, self._ledger_id, claimed(partial(self._claim, blame)))
 
     def _check_derived(self) -> None:
         """The indexes, what is awaited, and the snapshot, as far as what they derive from is whole."""
@@ -377,13 +378,12 @@ class Check:
             self._blame_derived("parts of states")
         snapshot = self._store.snapshot()
         if snapshot is None:
-            if self._store.database.select("SELECT 1 FROM snapshot UNION SELECT 1 FROM ids"):
+            if self._store.database.select(
+                "SELECT 1 FROM snapshot UNION SELECT 1 FROM ids UNION SELECT 1 FROM id_runs"
+            ):
                 self._blame_derived("snapshot")
         elif report.chain is not None:
-            ids, counts, issuers = snapshot.certificate_index.after(0)
-            all_ids, all_counts, all_issuers = report.chain.certificate_index.after(0)
-            is_prefix = all_ids.startswith(ids) and all_counts[: len(counts)] == counts
-            is_prefix = is_prefix and all_issuers[: len(issuers)] == issuers
+            is_prefix = self._store.is_snapshot_of(report.chain)
             if not is_prefix or (snapshot.state.index == report.tip_index and snapshot.state != report.chain.state):
                 self._blame_derived("snapshot")
 

@@ -1,10 +1,11 @@
-"""Where each certificate stands on the chain, and who issued each statement, in about 48 bytes a certificate.
+"""Where each certificate stands on the chain, and who issued each statement, in about 48 bytes a certificate in memory.
 
-The ids lie in one stretch of bytes in the order of the log, so a certificate is a number. Linear hashing (Litwin, 1980)
-leads from an id to its number: there are as many buckets as certificates, and with each certificate one bucket is
-split, so that no block ever waits for a whole table to be made anew. Buckets are chosen by Python's own hash of the id,
-which is keyed anew in every process (unless PYTHONHASHSEED says otherwise): who grinds ids that begin alike, or that
-fall together in a process of his own, makes no chain here longer.
+A certificate is a number, its place in the log. The oldest may be the host's to keep (`Older`, docs/adr/0037); the ids
+of the others lie in one stretch of bytes in the order of the log. Linear hashing (Litwin, 1980) leads from an id to its
+number: there are as many buckets as certificates in memory, and with each certificate one bucket is split, so that no
+block ever waits for a whole table to be made anew. Buckets are chosen by Python's own hash of the id, which is keyed
+anew in every process (unless PYTHONHASHSEED says otherwise): who grinds ids that begin alike, or that fall together in
+a process of his own, makes no chain here longer.
 """
 
 from array import array
@@ -12,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from struct import iter_unpack
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 _ID_BYTES: Final = 32
 _HASH_BITS: Final = 0xFFFFFFFF
@@ -32,19 +33,53 @@ class Found(NamedTuple):
     issuer: bytes | None
 
 
+class Older(Protocol):
+    """The oldest certificates, which the host keeps. What it does may raise what reading the host's file raises."""
+
+    def number_of(self, certificate_id: bytes) -> int | None:
+        """The log index of the certificate with this id, if it is one of them."""
+
+    def with_prefix(self, prefix: str) -> list[int]:
+        """The log indexes of those whose ids begin so, in hex."""
+
+    def ids(self, first: int, count: int) -> bytes:
+        """The ids of so many of them in the order of the log, one after the other."""
+
+    def issuer_of(self, number: int) -> bytes:
+        """Who issued the statement with this log index; empty: it is no statement."""
+
+
+class _Nothing:
+    def number_of(self, certificate_id: bytes) -> int | None:
+        return None
+
+    def with_prefix(self, prefix: str) -> list[int]:
+        return []
+
+    def ids(self, first: int, count: int) -> bytes:
+        return b""
+
+    def issuer_of(self, number: int) -> bytes:
+        raise IndexError(number)
+
+
 class CertificateIndex:
     """The ids of all certificates, block by block from block 1 on. An id is added once only (B6 sees to it)."""
 
-    def __init__(self) -> None:
-        self._ids = bytearray()
-        self._ends = array("Q", [0])
+    def __init__(self, older: Older | None = None, counts: Iterable[int] = ()) -> None:
+        """`older`: what the host keeps, which is all of the first blocks; `counts`: how many each of these has."""
+        self._older: Older = older or _Nothing()
+        self._ends = array("Q", accumulate(counts, initial=0))
         """How many certificates there are up to the end of each block; block 0 has none."""
+        self._first = self._ends[-1]
+        """The number of the first certificate in memory."""
+        self._ids = bytearray()
         self._heads = array("I", [0])
-        """The last certificate that fell into each bucket: its number plus 1; 0: none."""
+        """The last certificate that fell into each bucket: its number plus 1. Up to `_first`: none in memory."""
         self._hashes = array("I")
         """Of each id, so that a split reads no id."""
         self._next = array("I")
-        """For each certificate the one that fell into its bucket before it, likewise."""
+        """For each certificate the one that fell into its bucket before it, likewise: numbers descend."""
         self._issuers = array("I")
         """Of each certificate the number of its issuer in `_keys`, which is 0 for all that are no statements."""
         self._keys = [b""]
@@ -56,6 +91,9 @@ class CertificateIndex:
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def __contains__(self, certificate_id: bytes) -> bool:
+        return self.log_index_of(certificate_id) is not None
+
     @property
     def last_block(self) -> int:
         """The index of the last block that was added."""
@@ -63,33 +101,37 @@ class CertificateIndex:
 
     def place_of(self, certificate_id: bytes) -> Place | None:
         """Where the certificate with this id (32 bytes) stands, or `None`. The cost does not grow with the chain."""
-        number = self._number_of_id(certificate_id)
+        number = self.log_index_of(certificate_id)
         return self.place_at(number) if number is not None else None
 
     def find(self, certificate_id: bytes) -> Found | None:
         """The certificate's log index and its issuer, or `None`."""
-        number = self._number_of_id(certificate_id)
+        number = self.log_index_of(certificate_id)
         if number is None:
             return None
-        return Found(number, self._keys[self._issuers[number]] or None)
+        if number < self._first:
+            return Found(number, self._older.issuer_of(number) or None)
+        return Found(number, self._keys[self._issuers[number - self._first]] or None)
 
-    def _number_of_id(self, certificate_id: bytes) -> int | None:
-        bucket = hash(certificate_id) & self._mask
-        end = self._heads[bucket if bucket < len(self._heads) else bucket & (self._mask >> 1)]
-        while end:
-            if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1)):
+    def log_index_of(self, certificate_id: bytes) -> int | None:
+        """The log index of the certificate with this id (32 bytes), or `None`: the cheapest of the look-ups."""
+        heads, bucket, first = self._heads, hash(certificate_id) & self._mask, self._first
+        end = heads[bucket if bucket < len(heads) else bucket & (self._mask >> 1)]
+        while end > first:
+            if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1 - first)):
                 return end - 1
-            end = self._next[end - 1]
-        return None
+            end = self._next[end - 1 - first]
+        return self._older.number_of(certificate_id)
 
     def with_prefix(self, prefix: str) -> list[Place]:
-        """Where the certificates stand whose ids begin so, in hex (2 digits or more); all ids are looked through."""
-        first, found = bytes.fromhex(prefix[: len(prefix) // 2 * 2]), []
+        """Where the certificates stand whose ids begin so, in hex (2 digits or more); all in memory are looked at."""
+        first = bytes.fromhex(prefix[: len(prefix) // 2 * 2])
+        found = [self.place_at(number) for number in self._older.with_prefix(prefix) if number < self._first]
         at = self._ids.find(first)
         while at >= 0:
             number, offset = divmod(at, _ID_BYTES)
             if offset == 0 and self._ids[at : at + _ID_BYTES].hex().startswith(prefix):
-                found.append(self.place_at(number))
+                found.append(self.place_at(self._first + number))
             at = self._ids.find(first, at + 1)
         return found
 
@@ -113,28 +155,41 @@ class CertificateIndex:
         self._ends += ends[1:]
         if added and not self._next:  # no bucket holds anything that a split would move
             self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
-        for _ in range(len(self) - len(self._heads)):
+        for _ in range(len(self) - self._first - len(self._heads)):
             self._split()
         hashes = array("I", (hash(one) & _HASH_BITS for (one,) in iter_unpack("32s", ids)))
         self._hashes += hashes
         heads, following, mask, buckets = self._heads, self._next, self._mask, len(self._heads)
-        for number, hashed in enumerate(hashes, start=len(following) + 1):
+        for number, hashed in enumerate(hashes, start=self._first + len(following) + 1):
             bucket = hashed & mask
             if bucket >= buckets:
                 bucket &= mask >> 1
             following.append(heads[bucket])
             heads[bucket] = number
 
-    def after(self, block_index: int) -> tuple[bytes, list[int], list[bytes]]:
-        """What `extend` takes, for the blocks after this one."""
-        ends = self._ends[block_index:]
+    def let_go(self, older: Older, size: int) -> None:
+        """Keep the first `size` certificates, which end with a block, no longer: from now on `older` has them."""
+        gone = max(0, size - self._first)
+        self._older = older
+        self._first += gone
+        del self._ids[: _ID_BYTES * gone]
+        for held in (self._hashes, self._next, self._issuers):
+            del held[:gone]
+
+    def between(self, block_index: int, last: int) -> tuple[bytes, list[int], list[bytes]]:
+        """What `extend` takes, for the blocks after the one up to the other. Raises `ValueError` for those let go."""
+        ends = self._ends[block_index : last + 1]
+        if ends[0] < self._first:
+            raise ValueError(f"the certificates up to {self._first} are the host's, {ends[0]} is asked for")
         counts = [end - start for start, end in pairwise(ends)]
-        issuers = [self._keys[number] for number in self._issuers[ends[0] :]]
-        return bytes(memoryview(self._ids)[_ID_BYTES * ends[0] :]), counts, issuers
+        issuers = [self._keys[number] for number in self._issuers[ends[0] - self._first : ends[-1] - self._first]]
+        return self.ids(ends[0], ends[-1] - ends[0]), counts, issuers
 
     def ids(self, first: int, count: int) -> bytes:
         """The ids of so many certificates in the order of the log, one after the other."""
-        return bytes(memoryview(self._ids)[_ID_BYTES * first : _ID_BYTES * (first + count)])
+        older = self._older.ids(first, min(count, self._first - first)) if first < self._first else b""
+        start, end = max(0, first - self._first), max(0, first + count - self._first)
+        return older + bytes(memoryview(self._ids)[_ID_BYTES * start : _ID_BYTES * end])
 
     def number_of(self, place: Place) -> int:
         """The log index of the certificate at a place."""
@@ -146,18 +201,17 @@ class CertificateIndex:
         return Place(block_index, number - self._ends[block_index - 1])
 
     def _split(self) -> None:
-        """Make one bucket more, which takes its share of the one that has stood for it."""
-        added = len(self._heads)
+        """Make one bucket more, which takes its share of the one that has stood for it, in the same order."""
+        added, first = len(self._heads), self._first
         if added > self._mask:
             self._mask = 2 * self._mask + 1
         end = self._heads[added & (self._mask >> 1)]
-        stays = moves = 0
-        while end:
-            before = self._next[end - 1]
-            if self._hashes[end - 1] & self._mask == added:
-                self._next[end - 1], moves = moves, end
-            else:
-                self._next[end - 1], stays = stays, end
-            end = before
-        self._heads[added & (self._mask >> 1)] = stays
-        self._heads.append(moves)
+        stays, moves = list[int](), list[int]()
+        while end > first:
+            (moves if self._hashes[end - 1 - first] & self._mask == added else stays).append(end)
+            end = self._next[end - 1 - first]
+        for chain in (stays, moves):
+            for one, before in pairwise((*chain, 0)):
+                self._next[one - 1 - first] = before
+        self._heads[added & (self._mask >> 1)] = stays[0] if stays else 0
+        self._heads.append(moves[0] if moves else 0)

@@ -27,8 +27,8 @@ _NON_CANONICAL: Final = frozenset(
 """All 40: y not below p, and the two points with x = 0 under the sign bit."""
 
 
-class Domain(Enum):
-    """What a signature is for; the value is signed, so no signature serves another purpose."""
+class Domain(bytes, Enum):
+    """What a signature is for; these bytes are signed, so no signature serves another purpose."""
 
     ADMISSION = b"tallystick.admission.v1\x00"
     ADDRESS = b"tallystick.address.v1\x00"
@@ -42,7 +42,7 @@ class Domain(Enum):
 
 def signed_bytes(domain: Domain, ledger_id: bytes, body: bytes) -> bytes:
     """The message under a signature: domain, ledger id (32 bytes), body."""
-    return domain.value + ledger_id + body
+    return domain + ledger_id + body
 
 
 Verify = Callable[[bytes, bytes, bytes], bool]

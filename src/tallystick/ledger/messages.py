@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block
-from tallystick.ledger.certificate import AnyCertificate, Payload
+from tallystick.ledger.certificate import AnyCertificate, Payload, certificate_codec, payload_codec
 from tallystick.ledger.checkpoint import Cosignature, MlDsaCosignature
 from tallystick.ledger.encoding import Codec, Encoded, encode
 from tallystick.ledger.fields import UNSIGNED, Digest, Index, PublicKey, Signature
@@ -39,6 +39,12 @@ class Entry(Encoded):
 
     certificate: AnyCertificate
     payload: Payload | None = None
+
+    def check_form(self) -> None:
+        """Hold an entry that was made here to all that a peer will hold it to. Raises `Refused` (E1, E2, E3)."""
+        certificate_codec.encode_checked(self.certificate)
+        if self.payload is not None:
+            payload_codec.encode_checked(self.payload)
 
 
 entry_codec: Codec[Entry] = Codec(Entry, MAX_CERTIFICATE_BYTES + MAX_PAYLOAD_BYTES + 2048, "entry")
@@ -246,11 +252,19 @@ _codec: Codec[Message] = Codec(Message, MAX_MESSAGE_BYTES, "message")
 decode_message: Final = _codec.decode
 """Raises `Refused` (E1, E2, E3) unless the bytes are a message."""
 
+_URGENT: Final = frozenset({3, 5, 7, 9, 10, 11, 12, 13, 14, 15, 17, 19, 21, 22, 23})
+"""Numbers of the messages by which members agree, and of all requests: small, or waited for. The others go in bulk."""
+
+
+def is_urgent(data: bytes) -> bool:
+    """Whether these bytes of a message overtake what goes in bulk; its number, after the array's head, tells."""
+    return len(data) > 1 and data[1] in _URGENT
+
 
 def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
     """Cut into what messages hold: `most` items, near `most_bytes` (one item may exceed it); other fields need room."""
     items = tuple(items)
-    if len(items) == 1:
+    if len(items) == 1 or (items and len(items) <= most and len(encode(items)) <= most_bytes):
         yield items
         return
     part: list[T] = []

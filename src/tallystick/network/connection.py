@@ -11,12 +11,20 @@ from typing import Final
 import zmq
 
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import is_urgent
 from tallystick.network.handshake import DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import AsyncSocket, SocketMonitor, TcpConnection, ZmqSocket, connect
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """So much may be under way to a peer that it has not said it took; part of the protocol's version."""
 
+BULK_BYTES: Final = WINDOW_BYTES // 4
+"""While so much is under way, bulk waits here, where what is urgent overtakes it; the rest of the window is for that.
+
+No less than what a receiver may keep unconfirmed (`_CONFIRMED_BYTES` of any version), or both sides would wait.
+"""
+_CONFIRMED_BYTES: Final = WINDOW_BYTES // 8
+"""A receiver confirms whenever it handed on so much."""
 _FRAME_BYTES: Final = 64
 """What a frame counts beyond its length, so that empty ones are bounded too."""
 _TOTAL_BYTES: Final = 8
@@ -41,12 +49,16 @@ class TransportLimits:
 
 
 class Flow:
-    """Counts a connection's bytes both ways, so that either side holds back what the other does not take."""
+    """Counts a connection's bytes both ways, so that either side holds back what the other does not take.
+
+    Urgent frames leave before all others that wait; each class keeps its order.
+    """
 
     def __init__(self, queue_bytes: int) -> None:
         """`queue_bytes`: how much may wait here beyond what is under way."""
         self._queue_bytes = queue_bytes
-        self._queue: deque[bytes] = deque()
+        self._urgent: deque[bytes] = deque()
+        self._bulk: deque[bytes] = deque()
         self._queued = self._sent = self._confirmed = 0
         self._received = self._taken = self._told = 0
 
@@ -55,19 +67,20 @@ class Flow:
         size = len(frame) + _FRAME_BYTES
         if self._queued + size > self._queue_bytes:
             return False
-        self._queue.append(frame)
+        (self._urgent if is_urgent(frame) else self._bulk).append(frame)
         self._queued += size
         return True
 
     def due(self) -> Iterator[bytes]:
         """The frames that may leave now; each counts as under way."""
-        while self._queue:
-            size = len(self._queue[0]) + _FRAME_BYTES
-            if self._sent + size - self._confirmed > WINDOW_BYTES:
+        while queue := self._urgent or self._bulk:
+            size = len(queue[0]) + _FRAME_BYTES
+            under_way = self._sent - self._confirmed
+            if under_way + size > WINDOW_BYTES or (queue is self._bulk and under_way >= BULK_BYTES):
                 return
             self._sent += size
             self._queued -= size
-            yield self._queue.popleft()
+            yield queue.popleft()
 
     def confirm(self, data: bytes) -> None:
         """The peer says how much it has taken so far. Raises `PeerError`."""
@@ -85,7 +98,7 @@ class Flow:
     def take(self, frame: bytes) -> bytes | None:
         """A frame has been handed on; the confirmation that is due, if one is."""
         self._taken += len(frame) + _FRAME_BYTES
-        if self._taken - self._told < WINDOW_BYTES // 4:
+        if self._taken - self._told < _CONFIRMED_BYTES:
             return None
         self._told = self._taken
         return self._told.to_bytes(_TOTAL_BYTES, "big")
@@ -120,9 +133,10 @@ class Connection:
         """Why it ended, or is about to."""
         self.words = 0
         """How many of the transport's own messages came since the last tick."""
-        self.inbox: deque[bytes] = deque()
-        """Frames that arrived while it was paused."""
-        self.is_paused = False
+        self.inboxes: dict[bool, deque[bytes]] = {False: deque(), True: deque()}
+        """Frames in bulk, and urgent ones, that arrived while those were paused."""
+        self.paused: set[bool] = set()
+        """Whether the frames that are paused are urgent."""
 
     def transmit(self, message: Sequence[bytes]) -> None:
         """Hand a message to ZeroMQ. Raises `zmq.ZMQError` when nobody is there."""

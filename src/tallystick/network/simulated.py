@@ -6,18 +6,27 @@ running SHA-256 over that trace: two runs that agree on it did the same things i
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from heapq import heappop, heappush
 from itertools import combinations
 from random import Random
 
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Certificates, Entry, Message, decode_message
+from tallystick.ledger.messages import (
+    MAX_ENTRIES,
+    Certificates,
+    Entry,
+    Message,
+    decode_message,
+    encode_message,
+    is_urgent,
+)
+from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive
 from tallystick.network.simulated_host import MakeAgreement, MakeHost, SimulatedHost
@@ -28,6 +37,8 @@ _HANDSHAKE_MS = 20
 _FIRST_WAIT_MS = 100
 _LONGEST_WAIT_MS = 30_000
 _SHARED_ENTRIES = 65_536
+_FRAMES = 4096
+"""Of so many messages it is remembered what they decode to."""
 _LATEST = 16
 
 
@@ -114,7 +125,6 @@ class SimulatedNetwork:
         self.on_event: Callable[[SimulatedHost, Event], None] = lambda host, event: None
         """Told of every event after a host carried out all that followed from it."""
         # Every node decodes and verifies; equal bytes give equal results, so that is done once for all of them.
-        self.decode = lru_cache(maxsize=4096)(self._decode)
         self.verify = lru_cache(maxsize=65_536)(is_signed)
         self._link = link or Link()
         self._random = Random(seed)
@@ -127,7 +137,11 @@ class SimulatedNetwork:
         self._peers: dict[str, dict[str, Link]] = {}
         self._parted: set[frozenset[str]] = set()
         self._entries: dict[Entry, Entry] = {}
-        self._last_arrival_ms: dict[tuple[str, str], int] = {}
+        self._shared: set[int] = set()
+        """The identities of those."""
+        self._decoded: dict[bytes, Message] = {}
+        self._last_arrival_ms: dict[tuple[str, str, bool], int] = {}
+        """By sender, receiver, and whether it is urgent: those overtake the others, as with any transport."""
 
     # ---- building -------------------------------------------------------------------------------------------
 
@@ -240,7 +254,7 @@ class SimulatedNetwork:
         if link is None or not self._is_open(sender, receiver) or sender == receiver:
             return
         chance = self._random.random
-        copies = 1
+        copies, lane = 1, (sender, receiver, is_urgent(data))
         if link.loss and chance() < link.loss:
             copies = 0
             self.faults["lost"] += 1
@@ -250,14 +264,36 @@ class SimulatedNetwork:
         for _ in range(copies):
             delay_ms = link.delay_min_ms + int(chance() * (link.delay_max_ms - link.delay_min_ms + 1))
             arrival_ms = self.now_ms + delay_ms
-            last_ms = self._last_arrival_ms.get((sender, receiver), 0)
+            last_ms = self._last_arrival_ms.get(lane, 0)
             if arrival_ms < last_ms:
                 if link.reordering:
                     self.faults["overtaken"] += 1
                 else:
                     arrival_ms = last_ms
-            self._last_arrival_ms[sender, receiver] = max(arrival_ms, last_ms)
+            self._last_arrival_ms[lane] = max(arrival_ms, last_ms)
             self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
+
+    def encode(self, message: Message) -> bytes:
+        """The bytes to be sent. A message made of nothing but decoded certificates is known to decode to itself."""
+        data = encode_message(message)
+        if (
+            isinstance(message, Certificates)
+            and self._shared.issuperset(map(id, message.entries))
+            and 0 < len(message.entries) <= MAX_ENTRIES
+            and len(data) <= MAX_MESSAGE_BYTES
+        ):
+            self._remember(data, message)
+        return data
+
+    def decode(self, data: bytes) -> Message:
+        """What intake makes of bytes. Raises `Refused` (E1, E2, E3)."""
+        return self._decoded.get(data) or self._remember(data, self._decode(data))
+
+    def _remember(self, data: bytes, message: Message) -> Message:
+        self._decoded[data] = message
+        if len(self._decoded) > _FRAMES:
+            del self._decoded[next(iter(self._decoded))]
+        return message
 
     def peer_of(self, name: str) -> Peer:
         """What its peers know a host by: its name, or, if it dials, the key that it proves to have."""
@@ -292,7 +328,7 @@ class SimulatedNetwork:
     def at(self, time_ms: int, happen: Callable[[], object]) -> None:
         """Have something happen at a virtual time (now, if that has passed)."""
         self._scheduled += 1
-        heapq.heappush(self._heap, (max(time_ms, self.now_ms), self._scheduled, happen))
+        heappush(self._heap, (time_ms if time_ms > self.now_ms else self.now_ms, self._scheduled, happen))
 
     def run_for(self, duration_ms: int) -> None:
         """Let virtual time pass."""
@@ -300,9 +336,9 @@ class SimulatedNetwork:
 
     def run_until(self, is_done: Callable[[], bool], at_most_ms: int) -> bool:
         """Let things happen until `is_done` (asked after each) or until time is up; whether it was done."""
-        end_ms = self.now_ms + at_most_ms
-        while self._heap and self._heap[0][0] <= end_ms:
-            self.now_ms, _, happen = heapq.heappop(self._heap)
+        end_ms, heap = self.now_ms + at_most_ms, self._heap
+        while heap and heap[0][0] <= end_ms:
+            self.now_ms, _, happen = heappop(heap)
             self.happened += 1
             happen()
             if is_done():
@@ -328,7 +364,10 @@ class SimulatedNetwork:
             return message
         if len(self._entries) > _SHARED_ENTRIES:
             self._entries.clear()
-        return Certificates(tuple([self._entries.setdefault(entry, entry) for entry in message.entries]))
+            self._shared.clear()
+        entries = tuple([self._entries.setdefault(entry, entry) for entry in message.entries])
+        self._shared.update(map(id, entries))
+        return Certificates(entries)
 
     def _arrive(self, sender: str, receiver: str, data: bytes) -> None:
         host = self.hosts[receiver]
@@ -340,9 +379,10 @@ class SimulatedNetwork:
             self.faults["cut off"] += 1
 
     def _is_open(self, one: str, other: str) -> bool:
-        if self._parted and frozenset((one, other)) in self._parted:
+        hosts = self.hosts
+        if not (hosts[one].is_up and hosts[other].is_up):
             return False
-        return self.hosts[one].is_up and self.hosts[other].is_up
+        return not self._parted or frozenset((one, other)) not in self._parted
 
     def _tell_both(self, one: str, other: str, event: type[PeerConnected] | type[PeerDisconnected]) -> None:
         self._tell(one, event(self.peer_of(other)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tallystick.consensus.signing_guard import GuardRecord, SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.errors import Refused
-from tallystick.ledger.messages import Entry, Message, encode_message
+from tallystick.ledger.messages import Entry, Message
 from tallystick.ledger.wallet import Wallet
 from tallystick.network.archiving import FullArchive, answer, carry_out, own_record
 from tallystick.network.memory_archive import MemoryArchive
@@ -115,6 +115,7 @@ class SimulatedHost:
         if not self.is_up:
             return
         try:
+            entry.check_form()
             checked = self._intake.check_entry(entry)
         except Refused as refused:
             self.network.on_report(self.network.now_ms, self.name, events.ReportRefused(refused, None))
@@ -131,19 +132,22 @@ class SimulatedHost:
         """Give the node, if it is up, an event and carry out its actions in order."""
         if not self.is_up:
             return None
+        network = self.network
         for action in self.node.handle(self.now_ms, event):
             if self._actions_left is not None:
                 if self._actions_left == 0:
-                    return self.network.crash(self.name)
+                    return network.crash(self.name)
                 self._actions_left -= 1
-            self.network.on_action(self, action)
+            network.on_action(self, action)
             self.carry_out(action)
-        return self.network.on_event(self, event)
+        return network.on_event(self, event)
 
     def carry_out(self, action: events.Action) -> None:
         """Do what the node asks for; a host that is to misbehave does something else."""
-        network, limits = self.network, self.node.limits
+        network = self.network
         match action:
+            case _ if isinstance(action, events.Report):
+                network.on_report(network.now_ms, self.name, action)
             case events.Send(peer, message):
                 self._send([peer], message)
             case events.Broadcast(message, but):
@@ -160,16 +164,14 @@ class SimulatedHost:
                 network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
             case events.Disconnect() | events.Admit() | events.Dial() | events.Forget():
                 self._update_connections(action)
-            case _ if isinstance(action, events.Report):
-                network.on_report(network.now_ms, self.name, action)
             case events.SendKept(peer, request):
-                if (reply := answer(self.archive, request, limits.answer_bytes)) is not None:
+                if (reply := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
                     self._send([peer], reply)
             case _ if isinstance(action, events.ArchiveChange):
                 carry_out(action, self.archive)
 
     def _send(self, peers: Iterable[events.Peer], message: Message) -> None:
-        data = encode_message(message)
+        data = self.network.encode(message)
         for peer in peers:
             self.network.send(self.name, self.network.name_of(peer), data)
 

@@ -1,7 +1,8 @@
 """The one contract that every transport between nodes keeps; a conformance suite runs against each of them.
 
 1. A peer is authenticated before it is seen: its name is its Ed25519 public key, 32 bytes, which it has proven to hold.
-2. There is at most one connection with a peer. Frames arrive whole, in order, and within the bound of a message.
+2. There is at most one connection with a peer. Frames arrive whole and within the bound of a message: urgent ones
+   (`messages.is_urgent`) in order, and all others in order; urgent ones overtake others wherever those wait.
 3. Nothing blocks. What waits for a peer is bounded in bytes; a peer that falls behind is closed, and told to be so: a
    frame that was sent over a connection either arrives, or the connection ends.
 4. A dialled peer is dialled again, with back-off, until it is forgotten.
@@ -78,11 +79,14 @@ class Transport(Protocol):
         Raises `ValueError` for one of more than `MAX_MESSAGE_BYTES`.
         """
 
-    def pause(self, peer: bytes) -> None:
-        """Take no more frames of this peer until it is resumed, or its connection ends: what it sends waits with it."""
+    def pause(self, peer: bytes, *, is_urgent: bool = False) -> None:
+        """Take no more of this peer's frames in bulk, or urgent ones, until resumed: they wait with it.
 
-    def resume(self, peer: bytes) -> None:
-        """Take its frames again."""
+        Those of the other class go on coming; but urgent ones that wait for long take the others' room.
+        """
+
+    def resume(self, peer: bytes, *, is_urgent: bool = False) -> None:
+        """Take those frames again."""
 
     def troubles(self) -> dict[bytes, str]:
         """Of the dialled peers that are not connected: why not, for people, once it is known."""

@@ -16,6 +16,7 @@ import zmq
 
 from tallystick.ledger.encoding import digest
 from tallystick.ledger.errors import Refused
+from tallystick.ledger.messages import is_urgent
 from tallystick.ledger.params import MAX_MESSAGE_BYTES
 from tallystick.ledger.wallet import Wallet
 from tallystick.network import sockets
@@ -44,7 +45,7 @@ _HELD_BYTES: Final = WINDOW_BYTES + 1024 * 1024
 """More of a connection's bytes than this within ZeroMQ is a message without end: the window bounds what is honest."""
 _WORD_BYTES: Final = 1_024
 _WORDS_A_TICK: Final = 1_000
-"""At a gigabyte a second, 250 confirmations are due in a tick."""
+"""At a gigabyte a second, 500 confirmations are due in a tick."""
 _REASON_CHARACTERS: Final = 300
 _MAX_SOCKETS: Final = 8_192
 """Of a context; three for each peer that is dialled. ZeroMQ's default is 1,023."""
@@ -152,15 +153,15 @@ class ZeroMQTransport:
         else:
             self._end(connection, f"too slow: {self.limits.queue_bytes} bytes wait, and there is no room for more")
 
-    def pause(self, peer: bytes) -> None:
+    def pause(self, peer: bytes, *, is_urgent: bool = False) -> None:
         if peer in self._peers:
-            self._peers[peer].is_paused = True
+            self._peers[peer].paused.add(is_urgent)
 
-    def resume(self, peer: bytes) -> None:
+    def resume(self, peer: bytes, *, is_urgent: bool = False) -> None:
         connection = self._peers.get(peer)
-        if connection is not None and connection.is_paused:
-            connection.is_paused = False
-            asyncio.get_running_loop().call_soon(self._empty_inbox, connection)
+        if connection is not None and is_urgent in connection.paused:
+            connection.paused.discard(is_urgent)
+            asyncio.get_running_loop().call_soon(self._empty_inbox, connection, is_urgent)
 
     def troubles(self) -> dict[bytes, str]:
         return self._dialling.troubles()
@@ -180,8 +181,8 @@ class ZeroMQTransport:
         self._report_all()
         if connection.state is not State.OPEN:
             return
-        if connection.is_paused:
-            connection.inbox.appendleft(frame)
+        if (lane := is_urgent(frame)) in connection.paused:
+            connection.inboxes[lane].appendleft(frame)
             return
         assert connection.peer is not None
         if self._on_event is not None:
@@ -190,12 +191,13 @@ class ZeroMQTransport:
         if taken is not None:
             self._transmit(connection, [TAKEN, taken])
 
-    def _empty_inbox(self, connection: Connection) -> None:
+    def _empty_inbox(self, connection: Connection, lane: bool) -> None:
+        inbox = connection.inboxes[lane]
         for _ in range(_INBOX_AT_A_TIME):
-            if not connection.inbox or connection.is_paused or connection.state is not State.OPEN:
+            if not inbox or lane in connection.paused or connection.state is not State.OPEN:
                 return
-            self._hand_on(connection, connection.inbox.popleft())
-        asyncio.get_running_loop().call_soon(self._empty_inbox, connection)
+            self._hand_on(connection, inbox.popleft())
+        asyncio.get_running_loop().call_soon(self._empty_inbox, connection, lane)
 
     # ---- messages -------------------------------------------------------------------------------------------
 
@@ -244,8 +246,9 @@ class ZeroMQTransport:
         if connection.state is not State.OPEN:
             raise PeerError("a frame before the handshake is done")
         connection.flow.receive(frame)
-        if connection.is_paused or connection.inbox:
-            connection.inbox.append(frame)
+        lane = is_urgent(frame)
+        if lane in connection.paused or connection.inboxes[lane]:
+            connection.inboxes[lane].append(frame)
         else:
             self._hand_on(connection, frame)
 
@@ -344,7 +347,8 @@ class ZeroMQTransport:
             with suppress(zmq.ZMQError):
                 connection.transmit([END, reason.encode()])
         connection.close(0.0 if is_told else _GRACE_S)
-        connection.inbox.clear()
+        for inbox in connection.inboxes.values():
+            inbox.clear()
         connection.reason = reason
         connection.settled.set()
         connection.ended.set()

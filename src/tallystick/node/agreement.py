@@ -132,6 +132,9 @@ class Agreement:
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         """A peer is there: tell it what it may lack."""
 
+    def disconnected(self, peer: Peer) -> None:
+        """A peer is gone; if it is a member, it is not waited for until it is heard again."""
+
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         """Take what a peer says; `step` then says what follows."""
 

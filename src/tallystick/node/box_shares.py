@@ -73,13 +73,12 @@ class BoxShares:
     def change(self, shares: Sequence[Share], count: int, size_bytes: int) -> None:
         """So many more of them, and so many more bytes, wait; fewer if below zero."""
         for one in shares:
+            if not one.count:
+                self._shares[one.limit.what, one.source] = one
             one.count += count
             one.size_bytes += size_bytes
-            key = (one.limit.what, one.source)
-            if one.count == count:
-                self._shares[key] = one
-            elif not one.count:
-                del self._shares[key]
+            if not one.count:
+                del self._shares[one.limit.what, one.source]
 
     def _share(self, limit: _Limit, source: bytes | str) -> Share:
         return self._shares.get((limit.what, source)) or Share(limit, source)

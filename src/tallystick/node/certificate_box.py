@@ -1,9 +1,10 @@
 """The certificate box: what waits to be forged, in order of arrival, bounded in count, in bytes and by source."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tallystick.ledger.blockchain import NOTHING, Above
 from tallystick.ledger.certificate import (
@@ -33,7 +34,7 @@ _BLOCK_OVERHEAD_BYTES = 1024
 """More than a block's header, signature and array frames take."""
 
 
-class BoxEntry(NamedTuple):
+class BoxEntry(Struct, frozen=True):
     """A certificate in the box, when it came (ms), the bytes it takes there, and the shares in which it waits."""
 
     entry: Entry
@@ -57,7 +58,8 @@ class CertificateBox:
         self._state = state
         self._finder = finder
         self._waiting: dict[bytes, BoxEntry] = {}
-        self._of_issuer: Counter[bytes] = Counter()
+        self._of_issuer: dict[bytes, int] = {}
+        """How many wait of each issuer of whom any waits."""
         self._staking: dict[bytes, StakingOperation] = {}
         self._decisions: dict[bytes, Decision] = {}
         self._until_ms: dict[bytes, int] = {}
@@ -84,8 +86,22 @@ class CertificateBox:
 
     def holds(self, certificate: AnyCertificate) -> bool:
         """Whether this very certificate, signature included, waits here."""
-        entry = self.get(certificate.id)
+        waiting = self._waiting.get(certificate.id)
+        entry = waiting.entry if waiting is not None else self.evidence.get(certificate.id)
         return entry is not None and entry.certificate.signature == certificate.signature
+
+    def sort_out(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[bytes]]:
+        """Those of these entries that wait here not at all, or signed otherwise; and the ids of all others."""
+        waiting, of_evidence, others, ids = self._waiting, self.evidence.get, list[Entry](), list[bytes]()
+        for entry in entries:
+            certificate = entry.certificate
+            held = waiting.get(certificate.id)
+            here = held.entry if held is not None else of_evidence(certificate.id)
+            if here is None or here.certificate.signature != certificate.signature:
+                others.append(entry)
+            else:
+                ids.append(certificate.id)
+        return others, ids
 
     def ids(self, most: int, after_ms: int = -1, until_ms: int = MAX_TIMESTAMP_MS) -> tuple[bytes, ...]:
         """The ids of what waits longest, of what came after one time and by another; evidence first, in any case."""
@@ -121,18 +137,20 @@ class CertificateBox:
     def add(self, entry: Entry, now_ms: int) -> None:
         """Put an entry last. Raises `Refused`, and changes nothing then (C4, C6, C7; S, V6, D, M and R in a block)."""
         certificate = entry.certificate
-        if isinstance(certificate, Evidence):
+        is_statement = isinstance(certificate, Statement)
+        if not is_statement and isinstance(certificate, Evidence):
             return self.evidence.add(certificate, self._state, now_ms)
-        if certificate.id in self._waiting:
-            raise Refused(Rule.C4, f"certificate {certificate.id.hex()[:16]}… is in the box")
+        certificate_id, issuer, state = certificate.id, certificate.issuer, self._state
+        if certificate_id in self._waiting:
+            raise Refused(Rule.C4, f"certificate {certificate_id.hex()[:16]}… is in the box")
         size = len(certificate.encoded) + (len(encode(entry.payload)) if entry.payload else 0)
-        listed = self._state.directory.keys.get(certificate.issuer)
+        listed = state.directory.keys.get(issuer)
         shares = self._shares.of(certificate, listed.organisation if listed is not None else None)
         self._shares.check_room(shares, size)
-        if not (self._state.params.anybody_certifies and isinstance(certificate, Statement)):
+        if not (is_statement and state.params.anybody_certifies):
             self._note_bound(certificate, now_ms)
-        self._waiting[certificate.id] = BoxEntry(entry, now_ms, size, shares)
-        self._of_issuer[certificate.issuer] += 1
+        self._waiting[certificate_id] = BoxEntry(entry, now_ms, size, shares)
+        self._of_issuer[issuer] = self._of_issuer.get(issuer, 0) + 1
         self._shares.change(shares, 1, size)
         self.size_bytes += size
         return None
@@ -173,7 +191,7 @@ class CertificateBox:
 
     def time_passed(self, now_ms: int) -> list[tuple[bytes, Refused]]:
         """What is too late for any block leaves, though the tip did not move. Returns its ids, and why."""
-        late = self.evidence.drop_illegal(self._state, now_ms)
+        late = self.evidence.drop_illegal(self._state, now_ms) if self.evidence else []
         if now_ms < self._first_until_ms:
             return late
         over = [one for one, until_ms in self._until_ms.items() if until_ms <= now_ms]
@@ -188,7 +206,7 @@ class CertificateBox:
             certificate, payload = waiting.entry.certificate, waiting.entry.payload
             if payload and certificate.payload_hash == payload_hash:
                 freed = len(encode(payload))
-                left = waiting._replace(entry=Entry(certificate), size_bytes=waiting.size_bytes - freed)
+                left = replace(waiting, entry=Entry(certificate), size_bytes=waiting.size_bytes - freed)
                 self._waiting[certificate_id] = left
                 self._shares.change(waiting.shares, 0, -freed)
                 self.size_bytes -= freed

@@ -305,7 +305,7 @@ class Checkpoints:
         cosigning_ms = self._due_ms(now_ms, self._idle_since_ms if self._owes_tip else None)
         asking_ms = self._ask_for_missed(now_ms, actions) if self._was_behind and not is_behind else None
         keeping_ms = self._keep(now_ms, actions) if self._unkept else None
-        return min((one for one in (cosigning_ms, asking_ms, keeping_ms) if one is not None), default=None)
+        return min([one for one in (cosigning_ms, asking_ms, keeping_ms) if one is not None], default=None)
 
     def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:
         """Ask peers for what they know of a tip that was fetched, once a minute. Returns when, if that is later."""
@@ -381,6 +381,8 @@ class Checkpoints:
 
     def take_fresh(self) -> tuple[Cosignature, ...]:
         """Others' that were ahead of this node, and are to be passed on now."""
+        if not self._fresh:
+            return ()
         fresh, self._fresh = self._fresh, []
         return tuple(fresh)
 

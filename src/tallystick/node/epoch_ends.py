@@ -149,9 +149,9 @@ class CosignedEnds:
 
         Returns what others had told of it before, to be passed on now.
         """
-        found, fresh = self._checkpoints.epoch_end if self._ml_dsa is not None else None, list[MlDsaCosignature]()
-        if found is None:
+        if self._ml_dsa is None or (found := self._checkpoints.epoch_end) is None:
             return ()
+        fresh = list[MlDsaCosignature]()
         if self._end is None or found.size > self._end.candidate.size:
             if self._end is not None and self._end.is_ready:
                 self._ready = self._end

@@ -280,9 +280,9 @@ class Disconnect(Struct, frozen=True):
 
 
 class ReportAccepted(Struct, frozen=True):
-    """A certificate entered the box."""
+    """Certificates entered the box."""
 
-    certificate: AnyCertificate
+    certificates: tuple[AnyCertificate, ...]
 
 
 class ReportBlock(Struct, frozen=True):

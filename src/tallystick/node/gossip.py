@@ -156,7 +156,7 @@ class Gossip:
             Multicast(peers, batch)
             for peers, entries in groups
             if peers
-            for batch in certificates_in_parts(entries, self._limits.answer_bytes)
+            for batch in certificates_in_parts(entries, self._limits.gossip_batch_bytes)
         ]
 
     # ---- asking -----------------------------------------------------------------------------------------------

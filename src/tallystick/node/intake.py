@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from tallystick.ledger import messages
 from tallystick.ledger.address import AddressRecord
 from tallystick.ledger.block import Block, check_certificates_hash, check_form, check_signatures
-from tallystick.ledger.certificate import certificate_codec, check_payload, check_signed, payload_codec
+from tallystick.ledger.certificate import check_payload, check_signed
 from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.header import SignedHeader
@@ -58,13 +58,10 @@ class Intake:
         return self._check_message(message) if self._knowledge.is_wanted(peer, message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
-        """Check a submitted certificate, which no decoder has seen yet.
+        """Check a submitted certificate. It was decoded, or held to its form (`check_form`), before.
 
-        Raises `Refused` (E1, E2; D1, D6, M1, S9; C3, C1).
+        Raises `Refused` (D1, D6, M1, S9; C3, C1).
         """
-        certificate_codec.encode_checked(entry.certificate)
-        if entry.payload is not None:
-            payload_codec.encode_checked(entry.payload)
         self._check_entry(entry)
         return CheckedEntry(entry)
 
@@ -85,11 +82,15 @@ class Intake:
         return CheckedMessage(None, (refused,))
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
-        good, known, refusals = [], [], []
-        for entry in entries:
-            if self._knowledge.has_verified(entry.certificate) or self._knowledge.is_on_chain(entry.certificate.id):
-                known.append(entry.certificate.id)  # most of what gossip brings was heard from another side before
-            elif refused := _refusal_of(self._check_entry, entry):
+        others, known = self._knowledge.sort_out(entries)  # most of what gossip brings was heard from another side
+        good, refusals, is_on_chain = list[Entry](), list[Refused](), self._knowledge.is_on_chain
+        for entry in others:
+            if is_on_chain(entry.certificate.id):
+                known.append(entry.certificate.id)
+                continue
+            try:
+                self._check_entry(entry)
+            except Refused as refused:
                 refusals.append(refused)
             else:
                 good.append(entry)

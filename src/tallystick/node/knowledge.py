@@ -12,6 +12,7 @@ from tallystick.ledger.certificate import (
     Motion,
     Objection,
     StakingOperation,
+    Statement,
 )
 from tallystick.ledger.changes import AddIssuer, SetMemberRole
 from tallystick.ledger.directory import Position
@@ -32,6 +33,8 @@ class Knowledge:
 
     def __init__(self, agreement: Agreement, copy: ChainCopy, box: CertificateBox, exchange: PeerExchange) -> None:
         self._agreement, self._copy = agreement, copy
+        self.sort_out = box.sort_out
+        """Tells certificates that wait in the box, as `has_verified` does, from others."""
         self.has_verified = box.holds
         """Whether this very certificate, signature included, waits in the box: its id says nothing of its signature."""
         self.knows_block = copy.has_verified
@@ -51,11 +54,13 @@ class Knowledge:
 
     def is_on_chain(self, certificate_id: bytes) -> bool:
         """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
-        return self._copy.chain.place_of(certificate_id) is not None
+        return certificate_id in self._copy.chain.certificate_index
 
     def check_issuer(self, certificate: AnyCertificate) -> None:
         """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""
-        _check_issuer(certificate, self._copy.chain.state)
+        state = self._copy.chain.state
+        if not (state.params.anybody_certifies and isinstance(certificate, Statement)):
+            _check_issuer(certificate, state)
 
     def check_proposed(self, block_hash: bytes, certificates: Sequence[AnyCertificate]) -> None:
         """The same for certificates of a proposal, on the block that it extends: keys may be listed there already.

@@ -50,6 +50,8 @@ class Limits:
     """…once it was heard this long ago, when it should have come by all links."""
     gossip_batch_ms: int = 10
     """New certificates leave at once when the line was quiet this long, else together when it has passed."""
+    gossip_batch_bytes: int = 64 * 1024
+    """They leave in messages near this size: while one is sent, or looked at, nothing overtakes it."""
     announce_first_ms: int = 500
     announce_last_ms: int = 32_000
     """News is announced at intervals that double from first to last; then, if no certificate waits, it is silent."""

@@ -174,6 +174,8 @@ class Node:
                 self._search.forget(peer)
                 self.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
+                self._agreement.disconnected(peer)
+                self._advance(now_ms, actions)
             case events.PayloadErasureAsked(payload_hash):
                 self._search.erase(payload_hash)
                 self.box.erase_payload(payload_hash)
@@ -278,15 +280,15 @@ class Node:
     def _on_entries(self, now_ms: int, peer: Peer | None, entries: Iterable[Entry], actions: list[Action]) -> None:
         accepted = []
         for offered in entries:
-            self._gossip.received(offered.certificate.id)
-            is_erased = self._search.is_erased(offered.certificate.payload_hash)
-            entry = Entry(offered.certificate) if is_erased else offered
+            certificate = offered.certificate
+            self._gossip.received(certificate.id)
+            entry = Entry(certificate) if self._search.is_erased(certificate.payload_hash) else offered
             try:
-                self._check_certificate(entry.certificate, now_ms)
+                self._check_certificate(certificate, now_ms)
                 self.box.add(entry, now_ms)
             except Refused as refused:
                 if peer is None:
-                    actions.append(events.ReportRefused(refused, None, entry.certificate.id))
+                    actions.append(events.ReportRefused(refused, None, certificate.id))
                 # Gossip brings a certificate from several sides, and every member that sees a contradiction shows it.
                 elif refused.rule not in (Rule.C4, Rule.C5, Rule.S6):
                     refuse(peer, refused, actions)
@@ -296,7 +298,7 @@ class Node:
             return
         if peer is None:
             actions.append(events.PersistCertificates(tuple(accepted)))
-        actions.extend(events.ReportAccepted(entry.certificate) for entry in accepted)
+        actions.append(events.ReportAccepted(tuple([entry.certificate for entry in accepted])))
         self._advance(now_ms, actions)
         for entry in accepted:
             if entry.certificate.id in self.box:
@@ -305,10 +307,9 @@ class Node:
         self._has_news(now_ms, actions)
 
     def _check_certificate(self, certificate: AnyCertificate, now_ms: int) -> None:
-        place = self.chain.place_of(certificate.id)
-        if place is not None:
+        if (place := self.chain.place_of(certificate.id)) is not None:
             raise Refused(Rule.C5, f"certificate {certificate.id.hex()[:16]}… is in block {place.block_index}")
-        ahead_ms = self.state.params.certificate_ahead_ms
+        ahead_ms = self.chain.state.params.certificate_ahead_ms
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:
             ahead = certificate.timestamp_ms - now_ms
             raise Refused(Rule.C2, f"dated {ahead} ms ahead of this node's clock, {ahead_ms} ms allowed")
@@ -324,7 +325,8 @@ class Node:
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
         """Take the steps that agreement wants taken; what becomes final is added, kept and told of."""
-        events.give_up(self.box.time_passed(now_ms), actions)
+        if over := self.box.time_passed(now_ms):
+            events.give_up(over, actions)
         while self._copy.mismatch is None:
             step = self._agreement.step(now_ms, lambda: self.sync.is_behind(self.state.index, now_ms), actions)
             if step.is_stuck:
@@ -378,12 +380,14 @@ class Node:
     def _settle_checkpoints(self, now_ms: int, actions: list[Action]) -> None:
         """Cosign what is due, unless this node's state is not the ledger's; pass on what others cosigned."""
         if self._copy.mismatch is None:
-            if self.sync.best_index > self.state.index:
+            is_behind = False
+            if self.sync.best_index > self.chain.state.tip.index:
                 self._checkpoints.fetching()
-            is_behind = self.sync.is_behind(self.state.index, now_ms)
+                is_behind = self.sync.is_behind(self.state.index, now_ms)
             due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
             self._set_timer(Timer.CHECKPOINT, due_ms, actions)
-            self._pass_on(self._checkpoints.take_fresh(), None, actions)
+            if fresh := self._checkpoints.take_fresh():
+                self._pass_on(fresh, None, actions)
             if lines := self._ends.settle(actions):
                 self._spread(MlDsaCosignatures(lines), None, actions)
 

@@ -97,8 +97,10 @@ class PeerExchange:
 
         That is so when tokens moved, an epoch began, or the time of a key that had just left is over.
         """
+        if state is self._state:
+            return False
         before, self._state = self._state, state
-        is_over = state is not before and self._leaving and self._leaving != _just_left(state)
+        is_over = self._leaving and self._leaving != _just_left(state)
         if state.stakes is before.stakes and state.epoch is before.epoch and not is_over:
             return False
         admitted = self._admitted

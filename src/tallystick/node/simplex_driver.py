@@ -30,6 +30,7 @@ from tallystick.node.events import Action, Broadcast, Peer, ReportStuck, Send
 from tallystick.node.finality_proofs import FinalityProofs, TrustedBlock
 from tallystick.node.late_votes import LastFinalization
 from tallystick.node.limits import Allowances, Limits
+from tallystick.node.partial_proposal import Partial
 
 _PATIENCE: Final = 4
 """Of delta, the part that gossip is given to bring the certificates of a proposal that overtook them."""
@@ -48,24 +49,6 @@ _RECOVERED_VOTES: Final = 256
 _RELAYS: Final = 4
 """So many requests of one member are relayed in that time."""
 _ROUTES: Final = 256
-
-
-@dataclass
-class _Partial:
-    """A proposal of which certificates are missing (the last in the list is looked for first).
-
-    No signature covers the list: each sender's stands for itself. Gossip may bring the certificates yet; at `ask_ms`
-    the sender is asked for them, and if that was in vain all others for theirs.
-    """
-
-    sender: Peer
-    proposal: Proposal
-    ask_ms: int | None
-    missing: list[bytes]
-    uses_box: bool = True
-    is_asked: bool = False
-    asked: set[bytes] = field(default_factory=set)
-    certificates: dict[bytes, AnyCertificate] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,7 +73,7 @@ class SimplexDriver(Agreement):
     def __init__(self, simplex: Simplex) -> None:
         self.simplex = simplex
         self.wallet, self._key = simplex.guard.wallet, simplex.guard.key
-        self._partial: dict[tuple[bytes, Peer], _Partial] = {}
+        self._partial: dict[tuple[bytes, Peer], Partial] = {}
         """By block and sender."""
         self._asked_ms: dict[bytes, int] = {}
         self._equivocations: list[Equivocation] = []
@@ -194,9 +177,15 @@ class SimplexDriver(Agreement):
     # ---- what peers say ---------------------------------------------------------------------------------------
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
+        if isinstance(peer, bytes):
+            self.simplex.views.gone.discard(peer)
         self._tell_votes(peer, actions)
         if self.simplex.is_recovering:
             actions.append(Send(peer, self._recovery_request()))
+
+    def disconnected(self, peer: Peer) -> None:
+        if isinstance(peer, bytes) and self.simplex.epoch.stake(peer):
+            self.simplex.views.gone.add(peer)
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         match said:
@@ -424,14 +413,14 @@ class SimplexDriver(Agreement):
         is_new = known is None and (has_room or views.proposals.is_requested(header.hash))
         if is_new or (known is not None and known.ask_ms is None):
             ask_ms = now_ms + self._delta_ms // _PATIENCE
-            self._partial[header.hash, peer] = _Partial(peer, proposal, ask_ms, list(proposal.ids))
+            self._partial[header.hash, peer] = Partial(peer, proposal, ask_ms, list(proposal.ids))
 
-    def _asked_for(self, block_hash: bytes, certificates: tuple[AnyCertificate, ...]) -> list[_Partial]:
+    def _asked_for(self, block_hash: bytes, certificates: tuple[AnyCertificate, ...]) -> list[Partial]:
         """The unfinished proposals of this block for which all these certificates were asked."""
         of_block = (partial for key, partial in self._partial.items() if key[0] == block_hash)
         return [one for one in of_block if one.asked.issuperset(certificate.id for certificate in certificates)]
 
-    def _complete(self, now_ms: int, partial: _Partial, actions: list[Action]) -> None:
+    def _complete(self, now_ms: int, partial: Partial, actions: list[Action]) -> None:
         """Hand a proposal to agreement if it is whole, or ask for the rest of it if it is time to."""
         proposal, known, missing = partial.proposal, partial.certificates, partial.missing
         ids = proposal.ids or ()
@@ -455,7 +444,7 @@ class SimplexDriver(Agreement):
         if partial.ask_ms is not None and partial.ask_ms <= now_ms:
             self._ask_for_rest(now_ms, partial, actions)
 
-    def _ask_for_rest(self, now_ms: int, partial: _Partial, actions: list[Action]) -> None:
+    def _ask_for_rest(self, now_ms: int, partial: Partial, actions: list[Action]) -> None:
         """Ask the sender of a proposal for what is missing, one sender at a time; in vain, all others for theirs."""
         block_hash = partial.proposal.header.hash
         of_block = (one for key, one in self._partial.items() if key[0] == block_hash and one is not partial)

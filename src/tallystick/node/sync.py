@@ -46,10 +46,6 @@ class _Share:
             self.size_bytes -= len(aside.block.encoded)
         return aside
 
-    def lower(self, index: int) -> None:
-        """What the peer claims beyond this index counts for nothing until it tells its tip again."""
-        self.tip_index, self.epoch = min(self.tip_index, index), 0
-
 
 @dataclass(frozen=True)
 class _Request:
@@ -68,6 +64,8 @@ class Sync:
         self.finality = finality
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
+        self._best_index: int | None = 0
+        """`best_index`, unless a share has changed since."""
 
     @property
     def set_aside_count(self) -> int:
@@ -81,7 +79,9 @@ class Sync:
     @property
     def best_index(self) -> int:
         """The latest block that a peer told of; 0 if of none."""
-        return max((share.tip_index for share in self._shares.values()), default=0)
+        if self._best_index is None:
+            self._best_index = max((share.tip_index for share in self._shares.values()), default=0)
+        return self._best_index
 
     def tip_of(self, peer: Peer) -> int:
         """The latest block that this peer told of; 0 if of none."""
@@ -90,6 +90,8 @@ class Sync:
 
     def is_behind(self, tip_index: int, now_ms: int) -> bool:
         """Whether a peer that has let nobody wait so far, and is not distrusted, says its chain is longer."""
+        if self.best_index <= tip_index:
+            return False
         ahead = [one for one in self._shares.values() if one.tip_index > tip_index and not one.stalls]
         return any(one.distrusted_until_ms <= now_ms for one in ahead)
 
@@ -110,10 +112,17 @@ class Sync:
         """A peer says, or shows by a block, that its chain reaches this index, and this epoch with the next block."""
         share = self._shares.setdefault(peer, _Share())
         share.tip_index, share.epoch = max(share.tip_index, index), max(share.epoch, epoch)
+        self._best_index = None
+
+    def _lower(self, share: _Share, index: int) -> None:
+        """What a peer claims beyond this index counts for nothing until it tells its tip again."""
+        share.tip_index, share.epoch = min(share.tip_index, index), 0
+        self._best_index = None
 
     def forget(self, peer: Peer) -> None:
         """The peer is gone: what it set aside goes with it, what it was asked is asked elsewhere."""
         self._shares.pop(peer, None)
+        self._best_index = None
         self._requests = [request for request in self._requests if request.peer != peer]
 
     def proof_answered(self, peer: Peer, proof: Proof) -> bool:
@@ -127,7 +136,7 @@ class Sync:
         """The peer proved all that it can: what it claims beyond that counts for nothing."""
         share = self._shares.get(peer)
         if share is not None:
-            share.lower(self.finality.reach(share.tip_index, share.epoch))
+            self._lower(share, self.finality.reach(share.tip_index, share.epoch))
             share.stalls = 0
 
     def set_aside(self, peer: Peer, aside: SetAside) -> None:
@@ -185,7 +194,7 @@ class Sync:
         """
         share = self._shares.get(peer)
         if share is not None:
-            share.lower(0)
+            self._lower(share, 0)
             share.distrusted_until_ms = now_ms + self._limits.request_timeout_ms
             share.blocks, share.size_bytes = {}, 0
 
@@ -199,12 +208,14 @@ class Sync:
             share.stalls += 1
             if share.stalls >= _PATIENCE:
                 share.stalls = 0
-                share.lower(0)
+                self._lower(share, 0)
                 lost_a_peer = True
         return lost_a_peer
 
     def ask(self, tip_index: int, now_ms: int) -> list[Send]:
         """Requests for the nearest missing ranges, as many as may be under way, spread over peers that have them."""
+        if self.best_index <= tip_index:
+            return []
         limits = self._limits
         ahead = {peer: share for peer, share in self._shares.items() if share.tip_index > tip_index}
         if not (trusted := {peer: one for peer, one in ahead.items() if one.distrusted_until_ms <= now_ms}):

@@ -11,6 +11,7 @@ from tallystick.ledger.certificate import (
     Motion,
     Objection,
     Revocation,
+    Statement,
     Supersession,
 )
 from tallystick.ledger.certificate_index import Place
@@ -146,6 +147,8 @@ def _about(block: Block) -> Iterator[tuple[bytes, int]]:
     """The ids that the block's certificates are about, and their positions."""
     for position, one in enumerate(block.certificates):
         match one:
+            case Statement():
+                pass
             case Approval(motion=about) | Objection(motion=about):
                 yield about, position
             case Revocation(target=about) | Supersession(target=about) | ErasureConfirmation(target=about):

@@ -28,7 +28,7 @@ from tallystick.storage.mirror import (
     tile_series,
     tiles,
 )
-from tallystick.storage.store import Outline
+from tallystick.storage.outline import Outline
 
 Read = Callable[[Part], bytes]
 """The bytes of a mirror's file. May raise `OSError`."""

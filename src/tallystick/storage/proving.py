@@ -22,7 +22,8 @@ from tallystick.storage.log_tiles import Tree
 from tallystick.storage.making import Leaf, ProofFiles, Shared, prove_cosigners, put_together
 from tallystick.storage.mirror import VERSION as MIRROR_VERSION
 from tallystick.storage.mirror import MirroredState
-from tallystick.storage.store import Outline, Store
+from tallystick.storage.outline import Outline
+from tallystick.storage.store import Store
 
 MAX_ML_DSA: Final = 16
 """Of so many members a proof tells cosignatures by ML-DSA: each takes 5 kB with its key."""

@@ -8,7 +8,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.problems import DamagedStore, NoChain, StoreError
 
-FORMAT_VERSION: Final = 7
+FORMAT_VERSION: Final = 8
 _APPLICATION_ID: Final = 0x74616C79  # "taly": marks the file as this program's
 
 KEPT: Final = {
@@ -19,7 +19,7 @@ KEPT: Final = {
     "epoch_ends": "epoch INTEGER PRIMARY KEY, block_index INTEGER UNIQUE NOT NULL, roots BLOB NOT NULL, members BLOB",
     "votes": "number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, view INTEGER NOT NULL, encoded BLOB NOT NULL",
     "proposals": "block_hash BLOB PRIMARY KEY, block_index INTEGER NOT NULL, encoded BLOB NOT NULL",
-    "waiting": "number INTEGER PRIMARY KEY, certificate_id BLOB UNIQUE NOT NULL, encoded BLOB NOT NULL",
+    "waiting": "number INTEGER PRIMARY KEY, digest BLOB NOT NULL, encoded BLOB NOT NULL",
     "payloads": "payload_hash BLOB PRIMARY KEY, encoded BLOB NOT NULL",
     "erased": "payload_hash BLOB PRIMARY KEY NOT NULL",
     "addresses": "public_key BLOB PRIMARY KEY, encoded BLOB NOT NULL",
@@ -33,9 +33,11 @@ DERIVED: Final = {
     "PRIMARY KEY (payload_hash, block_index, position)) WITHOUT ROWID",
     "files": "sha256 BLOB, block_index INTEGER, position INTEGER, payload_hash BLOB, "
     "PRIMARY KEY (sha256, block_index, position)) WITHOUT ROWID",
-    "ids": "last_block INTEGER PRIMARY KEY, counts BLOB NOT NULL, ids BLOB NOT NULL, issuers BLOB NOT NULL, "
-    "digest BLOB NOT NULL)",
-    "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, digest BLOB NOT NULL)",
+    "ids": "last_block INTEGER PRIMARY KEY, first INTEGER NOT NULL, digest BLOB NOT NULL, counts BLOB NOT NULL, "
+    "ids BLOB NOT NULL, issuers BLOB NOT NULL)",
+    "id_runs": "place INTEGER PRIMARY KEY, bounds BLOB NOT NULL, marks BLOB NOT NULL, digest BLOB NOT NULL, "
+    "entries BLOB NOT NULL)",
+    "snapshot": "block_index INTEGER PRIMARY KEY, encoded BLOB NOT NULL, runs BLOB NOT NULL, digest BLOB NOT NULL)",
     "about": "certificate_id BLOB, block_index INTEGER, position INTEGER, "
     "PRIMARY KEY (certificate_id, block_index, position)) WITHOUT ROWID",
     "state_parts": "block_index INTEGER PRIMARY KEY, members_hash BLOB NOT NULL)",
@@ -49,6 +51,7 @@ _SCHEMA: Final = (
     *(f"CREATE TABLE {name} ({columns})" for name, columns in KEPT.items()),
     *(f"CREATE TABLE {name} ({columns}" for name, columns in DERIVED.items()),
     "CREATE INDEX votes_by_view ON votes (epoch, view)",
+    "CREATE INDEX ids_by_number ON ids (first)",
     "CREATE INDEX changes_of_members ON epoch_ends (epoch) WHERE members IS NOT NULL",
 )
 

@@ -1,13 +1,15 @@
 """A full-text index of a ledger's certificates, in a SQLite file of its own, made from the store.
 
-It is filled behind the chain and tells how far it is. Each certificate has a row by its log index, and a document in an
-FTS5 table: the words of its subject, of its file's name and note, and facets (issuer, kind, media type, hash), which
-are words as well, so that every combination is one intersection of sorted lists.
+It is filled behind the chain and tells how far it is. Each certificate has a document by its log index in a table of
+FTS5: the words of its subject, of its file's name and note, and facets (issuer, kind, media type, hash), which are
+words as well, so that every combination is one intersection of sorted lists. What is said of one that covers a payload
+has a row besides: it changes when the payload comes or goes.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,26 +22,26 @@ from tallystick.problems import DamagedStore
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _MOST_WORDS: Final = 16
-_BLOCKS_AT_ONCE: Final = 16
+BLOCKS_AT_ONCE: Final = 16
+_REMEMBERED_FACETS: Final = 1024
 _SCHEMA: Final = """
 CREATE TABLE about (ledger_id BLOB NOT NULL, last_block INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE entries (log_index INTEGER PRIMARY KEY, block_index INTEGER NOT NULL, block_ms INTEGER NOT NULL,
-  payload_hash BLOB, has_payload INTEGER NOT NULL, words TEXT NOT NULL, facets TEXT NOT NULL);
-CREATE INDEX by_block ON entries (block_index);
-CREATE INDEX by_time ON entries (block_ms);
-CREATE INDEX by_payload ON entries (payload_hash) WHERE payload_hash IS NOT NULL;
-CREATE INDEX lacking ON entries (log_index) WHERE payload_hash IS NOT NULL AND NOT has_payload;
-CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', tokenize="unicode61 remove_diacritics 2",
-  prefix='2 3 4 5 6');
+CREATE TABLE blocks (block_index INTEGER PRIMARY KEY, block_ms INTEGER NOT NULL, first INTEGER NOT NULL);
+CREATE INDEX by_time ON blocks (block_ms);
+CREATE TABLE covering (log_index INTEGER PRIMARY KEY, payload_hash BLOB NOT NULL, has_payload INTEGER NOT NULL,
+  words TEXT NOT NULL, facets TEXT NOT NULL);
+CREATE INDEX by_payload ON covering (payload_hash);
+CREATE INDEX lacking ON covering (log_index) WHERE NOT has_payload;
+CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='2 3 4',
+  tokenize="unicode61 remove_diacritics 2");
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
-_LIST: Final = "SELECT log_index FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index DESC LIMIT ?"
+_FROM_TIME: Final = "SELECT first FROM blocks WHERE block_ms >= ? ORDER BY block_ms LIMIT 1"
+_FROM_BLOCK: Final = "SELECT first FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT 1"
 _ADD: Final = "INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)"
 _UNFIND: Final = "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
-_FROM_TIME: Final = "SELECT log_index FROM entries WHERE block_ms >= ? ORDER BY block_ms, log_index LIMIT 1"
-_FROM_BLOCK: Final = "SELECT log_index FROM entries WHERE block_index >= ? ORDER BY block_index, log_index LIMIT 1"
 
 
 class Query(NamedTuple):
@@ -90,15 +92,16 @@ class SearchIndex:
 
     def find(self, query: Query, below: int, limit: int) -> list[int]:
         """The log indexes of certificates that match, the highest first, all of them lower than `below`."""
-        match, low_and_high = _match(query), self._range(query, below)
+        match, (low, high) = _match(query), self._range(query, below)
         if match is None:
             return []
-        rows = self._select(_FIND if match else _LIST, (*([match] if match else []), *low_and_high, limit))
-        return [row[0] for row in rows]
+        if not match:
+            return list(range(low, high)[::-1][:limit])
+        return [row[0] for row in self._select(_FIND, (match, low, high, limit))]
 
     def _range(self, query: Query, below: int) -> tuple[int, int]:
         """The range of log indexes that times and blocks mean: both only grow along the log."""
-        low, high = 0, below
+        low, high = 0, min(below, self.size)
         for sql, first, last in (
             (_FROM_TIME, query.since_ms, query.until_ms),
             (_FROM_BLOCK, query.first_block, query.last_block),
@@ -111,13 +114,14 @@ class SearchIndex:
 
     # ---- filling ------------------------------------------------------------------------------------------------
 
-    def fill(self, store: Store, last: int) -> bool:
-        """Take in some of the blocks up to this one; whether there are more."""
+    def fill(self, store: Store, last: int, at_hand: Mapping[int, Block]) -> bool:
+        """Take in some of the blocks up to this one; whether there are more. Those at hand, by index, are not read."""
         self._empty_log()
         first = self.last_block + 1
         if first > last:
             return False
-        blocks = [block for block in map(store.block, range(first, min(first + _BLOCKS_AT_ONCE, last + 1))) if block]
+        wanted = range(first, min(first + BLOCKS_AT_ONCE, last + 1))
+        blocks = [block for one in wanted if (block := at_hand.get(one) or store.block(one))]
         with explained(self._path), self._connection:
             self._connection.execute("BEGIN")
             size = self.size
@@ -140,18 +144,19 @@ class SearchIndex:
 
     def lacking(self) -> list[bytes]:
         """The payloads that were not there when their certificates were taken in."""
-        sql = "SELECT DISTINCT payload_hash FROM entries WHERE payload_hash IS NOT NULL AND NOT has_payload"
+        sql = "SELECT DISTINCT payload_hash FROM covering WHERE NOT has_payload"
         return [row[0] for row in self._select(sql)]
 
     def _add(self, block: Block, store: Store, size: int) -> None:
-        rows, documents = [], []
+        covering, documents = [], []
         for log_index, one in enumerate(block.certificates, start=size):
             payload = store.payload(one.payload_hash) if one.payload_hash else None
             words, facets = _document(one, payload)
-            payload_hash, has_payload = one.payload_hash, payload is not None
-            rows.append((log_index, block.index, block.header.timestamp_ms, payload_hash, has_payload, words, facets))
             documents.append((log_index, words, facets))
-        self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            if one.payload_hash:
+                covering.append((log_index, one.payload_hash, payload is not None, words, facets))
+        self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.header.timestamp_ms, size))
+        self._connection.executemany("INSERT INTO covering VALUES (?, ?, ?, ?, ?)", covering)
         self._connection.executemany(_ADD, documents)
 
     def _take_payload(self, payload_hash: bytes, payload: Payload | None) -> None:
@@ -159,7 +164,7 @@ class SearchIndex:
 
         FTS5 keeps deleted words in older segments until it merges them, so all are merged then.
         """
-        sql = "SELECT log_index, words, facets FROM entries WHERE payload_hash = ? AND has_payload != ?"
+        sql = "SELECT log_index, words, facets FROM covering WHERE payload_hash = ? AND has_payload != ?"
         rows = self._select(sql, (payload_hash, payload is not None))
         if not rows:
             return
@@ -173,7 +178,7 @@ class SearchIndex:
                 execute(_UNFIND, (log_index, words, facets))
                 execute(_ADD, (log_index, said, facts))
                 changed = (said, facts, payload is not None, log_index)
-                execute("UPDATE entries SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
+                execute("UPDATE covering SET words = ?, facets = ?, has_payload = ? WHERE log_index = ?", changed)
             if payload is None:
                 execute("INSERT INTO found (found) VALUES ('optimize')")
         self._overwrites |= payload is None
@@ -212,6 +217,7 @@ def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
     return words, facets + _BREAK + " ".join(facts)
 
 
+@lru_cache(maxsize=_REMEMBERED_FACETS)
 def _facet(name: str, value: bytes) -> str:
     """A word that nobody writes by chance."""
     return f"{name}{sha256(value).hexdigest()[:24]}"

@@ -149,9 +149,12 @@ def sync_folder(path: Path) -> None:
 
 
 def connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    """Open an existing file, and change nothing in it yet. Transactions are begun and ended by hand."""
+    """Open an existing file, and change nothing in it yet. Transactions are begun and ended by hand.
+
+    One that only reads may go from thread to thread; two threads at a time may not have it.
+    """
     address = path.absolute().as_uri()
-    connection = _connect(f"{address}?mode={'ro' if read_only else 'rw'}")
+    connection = _connect(f"{address}?mode={'ro' if read_only else 'rw'}", not read_only)
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema")
     except BaseException as error:
@@ -159,13 +162,15 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
         is_beside_a_log = path.with_name(path.name + "-wal").exists()
         cannot_open = isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_CANTOPEN
         if read_only and cannot_open and not is_beside_a_log:
-            return _connect(f"{address}?mode=ro&immutable=1")  # in a folder where nobody can write anyway
+            return _connect(f"{address}?mode=ro&immutable=1", False)  # in a folder where nobody can write anyway
         raise
     return connection
 
 
-def _connect(address: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+def _connect(address: str, has_one_thread: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        address, uri=True, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=has_one_thread
+    )
     connection.text_factory = bytes  # a changed row may hold text that is none
     return connection
 

@@ -8,30 +8,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
-
-from msgspec import Meta, Raw
+from typing import Any, Final, NamedTuple, TypeVar
 
 from tallystick.ledger.address import AddressRecord, address_codec
 from tallystick.ledger.block import Block, block_codec
 from tallystick.ledger.blockchain import Blockchain, Snapshot
 from tallystick.ledger.certificate import AnyCertificate, Payload, certificate_codec
 from tallystick.ledger.checkpoint import Cosignature, cosignature_codec
-from tallystick.ledger.encoding import Codec, Encoded, encode
+from tallystick.ledger.encoding import Codec, encode
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import MAX_INDEX, Signature
+from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
-from tallystick.ledger.params import MAX_BLOCK_BYTES, MAX_BLOCK_CERTIFICATES
 from tallystick.ledger.roots import StateRoots
 from tallystick.ledger.vote import FINALIZE, Tally, tally_codec
 from tallystick.node.events import PersistBlock, PersistCosignatures
 from tallystick.problems import DamagedStore, StoreError
 from tallystick.storage.decision_tables import DecisionTables
 from tallystick.storage.log_tiles import HashTiles, kept_leaves, leaves_of
+from tallystick.storage.outline import Outline, outline_codec
 from tallystick.storage.payload_tables import PayloadTables, is_hash
 from tallystick.storage.schema import check_format, read_genesis, write_schema
 from tallystick.storage.snapshots import Snapshots
@@ -45,30 +42,15 @@ from tallystick.storage.sqlite_file import (
     make_empty,
     remove_database,
 )
+from tallystick.storage.waiting_table import WaitingTable
 
 _ROWS_AT_ONCE: Final = 16
 _HASHES_AT_ONCE: Final = 1024
 
 T = TypeVar("T")
-BlockT = TypeVar("BlockT", Block, "Outline")
+BlockT = TypeVar("BlockT", Block, Outline)
 
 _roots_codec: Codec[StateRoots] = Codec(StateRoots, 1024, "state roots")
-
-
-class Outline(Encoded):
-    """A block whose certificates are not decoded: of many, a proof is of one."""
-
-    header: Header
-    signature: Signature
-    certificates: Annotated[tuple[Raw, ...], Meta(max_length=MAX_BLOCK_CERTIFICATES)]
-
-    @property
-    def index(self) -> int:
-        """As of the block."""
-        return self.header.index
-
-
-_outline_codec: Codec[Outline] = Codec(Outline, MAX_BLOCK_BYTES, "block")
 
 
 class EpochEnd(NamedTuple):
@@ -87,7 +69,9 @@ class Store:
     whether the change is on disk, the store refuses all that follows, and the process has to end.
     """
 
-    def __init__(self, path: Path, database: Database, genesis: Genesis, tip_index: int) -> None:
+    def __init__(
+        self, path: Path, database: Database, genesis: Genesis, tip_index: int, connect_to: Connect = connect
+    ) -> None:
         """Use `create` or `open`."""
         self.path = path
         self.genesis = genesis
@@ -95,8 +79,9 @@ class Store:
         self.database = database
         self.payload_tables = PayloadTables(database)
         self.decision_tables = DecisionTables(database)
+        self.waiting_table = WaitingTable(database)
         self.hash_tiles = HashTiles(database, partial(kept_leaves, database, genesis))
-        self._snapshots = Snapshots(database, genesis)
+        self._snapshots = Snapshots(database, genesis, partial(_opened, path, connect_to))
 
     @classmethod
     def create(cls, path: Path, genesis: Genesis, connect_to: Connect = connect) -> "Store":
@@ -107,7 +92,7 @@ class Store:
             with database.transaction():
                 write_schema(database.connection)
                 database.execute("INSERT INTO genesis VALUES (?)", (encode(genesis),))
-        return cls(path, database, genesis, tip_index=0)
+        return cls(path, database, genesis, 0, connect_to)
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False, connect_to: Connect = connect) -> "Store":
@@ -122,7 +107,7 @@ class Store:
             tip_index = _last_index(database)
             if not read_only:
                 database.prepare_to_write()  # not before it is known to be ours
-        return cls(path, database, genesis, tip_index)
+        return cls(path, database, genesis, tip_index, connect_to)
 
     def __enter__(self) -> "Store":
         return self
@@ -132,10 +117,12 @@ class Store:
 
     def close(self) -> None:
         """Close the file; when nobody else has it open, all of it is then in this one file, fit to be copied."""
+        self._snapshots.kept_ids.close()
         self.database.close()
 
     def delete(self) -> None:
         """Close the file and remove it. Raises `StoreError` when another process has it open."""
+        self._snapshots.kept_ids.close()
         self.database.select("PRAGMA journal_mode = DELETE")
         self.database.close()
         remove_database(self.path)
@@ -153,14 +140,16 @@ class Store:
 
         `kept_bytes`: about how much is written at once, and not by further calls.
         """
-        tip_index = self.tip_index
+        tip_index, is_outermost = self.tip_index, not self.database.connection.in_transaction
         try:
             with self.database.transaction(kept_bytes):
                 yield
+                if is_outermost:
+                    self.waiting_table.write()
         except BaseException:
             self.tip_index = tip_index
             self.hash_tiles.forget()
-            self._snapshots = Snapshots(self.database, self.genesis)
+            self.waiting_table.forget()
             raise
 
     # ---- the archive ----------------------------------------------------------------------------------------
@@ -177,8 +166,7 @@ class Store:
                 self.keep_epoch_end(block.index, EpochEnd(block.header.epoch, kept.roots, kept.members))
             execute("DELETE FROM votes WHERE epoch < ?", (kept.oldest_epoch,))
             execute("DELETE FROM proposals WHERE block_index <= ?", (block.index,))
-            ids = [(one.id,) for one in block.certificates]
-            self.database.execute_many("DELETE FROM waiting WHERE certificate_id = ?", ids)
+            self.waiting_table.settle([one.id for one in block.certificates])
             self.payload_tables.add_block(block, kept.payloads)
             self.decision_tables.add_block(block, dict(kept.decided))
             if kept.members_hash:
@@ -199,21 +187,19 @@ class Store:
         self.database.execute("INSERT OR REPLACE INTO epoch_ends VALUES (?, ?, ?, ?)", row)
 
     def keep_certificates(self, entries: Sequence[Entry]) -> None:
-        with self.database.transaction():
-            kept = [(entry.certificate.id, entry.certificate.encoded) for entry in entries]
-            self.database.execute_many("INSERT INTO waiting (certificate_id, encoded) VALUES (?, ?)", kept)
+        with self.batch():
+            self.waiting_table.keep([entry.certificate for entry in entries])
             for entry in entries:
                 if entry.payload is not None:
                     self.payload_tables.keep(entry.payload)
 
     def forget_certificate(self, certificate_id: bytes) -> None:
-        with self.database.transaction():
-            self.database.execute("DELETE FROM waiting WHERE certificate_id = ?", (certificate_id,))
+        with self.batch():
+            self.waiting_table.settle([certificate_id])
 
     def waiting(self) -> Iterator[Entry]:
-        """Raises `DamagedStore` at a row that is not a certificate."""
-        for (encoded,) in self.database.select("SELECT encoded FROM waiting ORDER BY number"):
-            certificate = self._decode(certificate_codec, encoded, "a waiting certificate")
+        """Raises `DamagedStore` at a row that is no submission."""
+        for certificate in self.waiting_table.certificates():
             yield Entry(certificate, self.payload(certificate.payload_hash) if certificate.payload_hash else None)
 
     def keep_votes(self, tallies: Sequence[Tally], blocks: Sequence[Block]) -> None:
@@ -349,7 +335,7 @@ class Store:
 
     def outlines(self, start: int = 1) -> Iterator[Outline]:
         """The same, at a tenth of the cost for large blocks."""
-        return (self._decode_block(_outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
+        return (self._decode_block(outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
     def block(self, index: int) -> Block | None:
         """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""
@@ -357,7 +343,7 @@ class Store:
 
     def outline(self, index: int) -> Outline | None:
         """The same, at a tenth of the cost for a large block."""
-        return self._read_block(_outline_codec, index)
+        return self._read_block(outline_codec, index)
 
     def certificate_in(self, block: Outline, position: int) -> AnyCertificate:
         """Raises `DamagedStore` when it is none."""
@@ -409,6 +395,10 @@ class Store:
         For whenever `is_snapshot_due`, and before closing: then the next start replays nothing.
         """
         self._snapshots.write(chain)
+
+    def is_snapshot_of(self, chain: Blockchain) -> bool:
+        """Whether the tables of the snapshot say what this chain says, which was replayed from its genesis."""
+        return self._snapshots.are_as_derived(chain.certificate_index)
 
     def drop_snapshot(self) -> None:
         """Forget the snapshot: the next start replays everything."""
@@ -489,6 +479,11 @@ def _opening(path: Path, connect_to: Connect, read_only: bool) -> Iterator[Datab
         except BaseException:
             connection.close()
             raise
+
+
+def _opened(path: Path, connect_to: Connect) -> Database:
+    with _opening(path, connect_to, True) as database:
+        return database
 
 
 def _last_index(database: Database) -> int:

@@ -167,12 +167,13 @@ class Watch:
             case Broadcast(Cosignatures(cosignatures)):
                 for signed in cosignatures:
                     self._check_cosigned(host, signed)
-            case ReportAccepted(certificate):
-                self._accepted[certificate.id] = certificate
-                if isinstance(certificate, Statement):
-                    self._statements[certificate.id] = certificate.issuer
-                if isinstance(certificate, VoteEvidence | ProposalEvidence):
-                    self._evidence[certificate.id] = (certificate.offender, certificate.epoch)
+            case ReportAccepted(certificates):
+                for certificate in certificates:
+                    self._accepted[certificate.id] = certificate
+                    if isinstance(certificate, Statement):
+                        self._statements[certificate.id] = certificate.issuer
+                    if isinstance(certificate, VoteEvidence | ProposalEvidence):
+                        self._evidence[certificate.id] = (certificate.offender, certificate.epoch)
             case ForgetCertificate(certificate_id):
                 self._check_forgotten(host, certificate_id)
             case ReportStuck():

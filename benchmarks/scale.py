@@ -1,0 +1,182 @@
+"""A store as it grows to millions of certificates: what each costs early and late, and what a node then holds.
+
+10 million take 5 GB and, on a machine that does nothing else, some ten minutes. Signatures are neither made nor
+verified: neither depends on the length. `python -m benchmarks.scale FILE` starts a chain
+from a store and tells what that takes.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.result import Figure, at_most, figure
+from benchmarks.workload import CREATED_MS, ISSUERS, ledger, statements
+from tallystick.course.lone_forger import LoneForger
+from tallystick.course.stake_rule import StakeRule
+from tallystick.ledger.block import Block, VerifiedBlock, verified
+from tallystick.ledger.blockchain import Blockchain
+from tallystick.ledger.certificate import Statement
+from tallystick.ledger.keys import Domain
+from tallystick.ledger.transition import make_header
+from tallystick.network.replay import TAIL_SIGNATURES, replayed
+from tallystick.node.events import PersistBlock
+from tallystick.storage.store import Store
+
+CERTIFICATES = 1_000_000
+BLOCK = 1_024
+STRETCH_BLOCKS = 48
+"""Three snapshots' worth."""
+LOOK_UPS = 20_000
+STARTS = 3
+SIGNED = TAIL_SIGNATURES + BLOCK
+FORGER = LoneForger(StakeRule()).check_forger
+
+
+class Stretch(NamedTuple):
+    """Processor time of one certificate, in microseconds, over some blocks."""
+
+    at: int
+    """How many certificates there were before."""
+    gate_us: float
+    append_us: float
+    snapshot_us: float
+    worst_snapshot_ms: float
+
+    @property
+    def total_us(self) -> float:
+        """All of it."""
+        return self.gate_us + self.append_us + self.snapshot_us
+
+
+class Started(NamedTuple):
+    """A node's chain in a process of its own."""
+
+    start_s: float
+    start_cpu_s: float
+    rss_bytes: int
+    pss_bytes: int
+    miss_us: float
+    """Looking up an id that is not on the chain, processor time."""
+    hit_us: float
+    """Looking up any certificate's, wall time."""
+
+
+def grown(path: Path, count: int) -> Iterator[Stretch]:
+    """Grow a store at `path` to so many certificates, as a node does beside verifying."""
+    genesis = ledger(ISSUERS[:1])
+    chain = Blockchain(genesis, FORGER)
+    with Store.create(path, genesis) as store:
+        blocks = _blocks(chain, count)
+        while len(chain.certificate_index) < count:
+            yield _stretch(store, chain, islice(blocks, STRETCH_BLOCKS))
+        store.keep_snapshot(chain)
+
+
+def _stretch(store: Store, chain: Blockchain, blocks: Iterator[VerifiedBlock]) -> Stretch:
+    at, gate, append, snapshots = len(chain.certificate_index), 0.0, 0.0, [0.0]
+    for block in blocks:
+        start = time.process_time()
+        chain.append(block)
+        passed = time.process_time()
+        store.append(PersistBlock(block, ()))
+        appended = time.process_time()
+        if store.is_snapshot_due:
+            store.keep_snapshot(chain)
+            snapshots.append(time.process_time() - appended)
+        gate, append = gate + passed - start, append + appended - passed
+    share = 1e6 / (len(chain.certificate_index) - at)
+    return Stretch(at, gate * share, append * share, sum(snapshots) * share, 1e3 * max(snapshots))
+
+
+def _blocks(chain: Blockchain, count: int) -> Iterator[VerifiedBlock]:
+    """Signed are the last ones: a start verifies them."""
+    forger = ISSUERS[0]
+    for first in range(0, count, BLOCK):
+        size = min(count - first, BLOCK)
+        is_signed = first + SIGNED >= count
+        chosen = (
+            statements(chain.genesis, size, first) if is_signed else [_statement(first + one) for one in range(size)]
+        )
+        header = make_header(chain.state, chain.state.index + 1, 0, forger.public_key, chosen)
+        signature = forger.sign(Domain.BLOCK, header.ledger_id, header.encoded)
+        yield verified(Block(header, signature, tuple(chosen)))
+
+
+def _statement(number: int) -> Statement:
+    """One of about 200 bytes, whose signature nobody made."""
+    issuer = ISSUERS[number % len(ISSUERS)].public_key
+    digest = sha256(number.to_bytes(8, "big")).digest()
+    subject = f"sample {number:>8} of a batch of measurements, as filed"
+    return Statement(issuer, CREATED_MS + number, subject, None, 2 * digest)
+
+
+def started(path: Path) -> Started:
+    """Start a chain from its store, and measure it; in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.scale", str(path)]
+    return Started(**json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+
+
+def _measured(path: Path) -> Started:
+    start, begun = time.perf_counter(), time.process_time()
+    with Store.open(path) as store:
+        chain = replayed(store.genesis, FORGER, store)
+        start_s, start_cpu_s = time.perf_counter() - start, time.process_time() - begun
+        rss, pss = _memory()
+        index = chain.certificate_index
+        absent = [sha256(number.to_bytes(9, "big")).digest() for number in range(LOOK_UPS)]
+        begun = time.process_time()
+        found = [one for one in absent if one in index]
+        miss_us = 1e6 * (time.process_time() - begun) / LOOK_UPS
+        assert not found
+        step = max(1, len(index) // (LOOK_UPS // 20))
+        present = [index.ids(number, 1) for number in range(0, len(index), step)]
+        begun = time.perf_counter()
+        assert all(index.find(one) is not None for one in present)
+        hit_us = 1e6 * (time.perf_counter() - begun) / len(present)
+    return Started(start_s, start_cpu_s, rss, pss, miss_us, hit_us)
+
+
+def _memory() -> tuple[int, int]:
+    """Of this process, in bytes: all that is resident, and its share of what it has together with others."""
+    told = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    rss, pss = (1024 * int(told[name].split()[0]) for name in ("Rss", "Pss"))
+    return rss, pss
+
+
+def long_lived(count: int) -> Iterator[Figure]:
+    """A store of so many certificates."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        stretches = list(grown(path, count))
+        starts = [started(path) for _ in range(STARTS)]
+        size_bytes = path.stat().st_size
+    first, last = (median(one.total_us for one in part) for part in (stretches[:3], stretches[-9:]))
+    for part, name in (("gate_us", "gate"), ("append_us", "store"), ("snapshot_us", "snapshots")):
+        for one in stretches[:: max(1, len(stretches) // 10)]:
+            yield figure(name, f"processor time of a certificate: {name}", [getattr(one, part)], "µs", at=one.at)
+    without = "gate, store and snapshots at the end / at the beginning, without verification"
+    yield figure("end / beginning", without, [last / first], at=count)
+    yield figure(
+        "longest snapshot", "processor time", [max(one.worst_snapshot_ms for one in stretches)], "ms", at=count
+    )
+    yield figure("file", "bytes of file a certificate", [size_bytes / count], "bytes", at=count)
+    yield figure(
+        "start", "a node's chain, on the clock", [one.start_s for one in starts], "s", goal=at_most(2), at=count
+    )
+    held = [one.rss_bytes / 1e6 for one in starts]
+    goal = at_most(120 if count <= CERTIFICATES else 150)
+    yield figure("memory", "a process with a node's chain, resident", held, "MB", goal=goal, at=count)
+    yield figure("look-up, absent", "processor time", [one.miss_us for one in starts], "µs", at=count)
+    yield figure("look-up, present", "on the clock", [one.hit_us for one in starts], "µs", at=count)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measured(Path(sys.argv[1]))._asdict()))
