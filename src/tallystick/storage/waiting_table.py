@@ -10,7 +10,7 @@ from tallystick.ledger.encoding import Codec, digest, encode
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.params import MAX_CERTIFICATE_BYTES
 from tallystick.problems import DamagedStore
-from tallystick.storage.sqlite_file import Database, decode_column
+from tallystick.storage.sqlite_file import Database
 
 _MOST: Final = 1_024
 """Certificates in a row; a submission of more takes several."""
@@ -27,10 +27,9 @@ def decoded_submission(kept_digest: object, encoded: object) -> tuple[AnyCertifi
 
     Their signatures were verified before that, and are not again: `check` does so.
     """
-    certificates = decode_column(_submission_codec, encoded)
-    if digest(encode(certificates)) != kept_digest:
+    if not isinstance(encoded, bytes) or digest(encoded) != kept_digest:
         raise Refused(Rule.E2, "they are not as they were kept")
-    return certificates
+    return _submission_codec.decode(encoded)
 
 
 class WaitingTable:
