@@ -89,14 +89,14 @@ def test_what_is_wrong_with_a_key_is_said_before_it_signs(alone: Alone) -> None:
     assert "is the member key of University of Ada, and no issuer key: tallystick member replace-key" in instead
 
     unlisted = "no organisation of this ledger has it: none stands behind what it certifies"
-    stranger = ("certify", "--subject", "x", *alone.key("stranger"), *here)
+    stranger = ("certify", "--subject", "x", "--no-proof", *alone.key("stranger"), *here)
     refused = said(*stranger, expect=6)
     assert unlisted in refused
     assert "[D1]" in refused
     moved(alone.node, "motion", "set", "anybody_certifies", "on")
     assert unlisted in said(*stranger)
-    assert unlisted not in said("certify", "--subject", "x", *alone.key("ben"), *here)
-    assert unlisted not in said("certify", "--subject", "x", *here)
+    assert unlisted not in said("certify", "--subject", "x", "--no-proof", *alone.key("ben"), *here)
+    assert unlisted not in said("certify", "--subject", "x", "--no-proof", *here)
     moved(alone.node, "motion", "set", "anybody_certifies", "off")
 
 
@@ -148,7 +148,7 @@ def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alon
     withdraw = ("issuer", "withdraw", wallet("registry").public_key.hex()[:16], *here, "--yes")
     assert "[D6]" in said(*withdraw, *alone.key("ben"), expect=6)
     assert "of University of Ben has ended" in said(*withdraw, *alone.key("offline"))
-    assert "[D1]" in said("certify", "--subject", "x", *alone.key("registry"), *here, expect=6)
+    assert "[D1]" in said("certify", "--subject", "x", "--no-proof", *alone.key("registry"), *here, expect=6)
 
     following = alone.admission("ben anew", "ben")
     assert "[D6]" in said("key", "rotate", following, *alone.key("ben"), *here, "--yes", expect=6)
@@ -158,8 +158,8 @@ def test_once_an_organisation_key_is_set_it_alone_changes_the_others(alone: Alon
     new = wallet("ben anew").public_key.hex()
     assert f"University of Ben has the member key {new[:16]}… now" in rotated, "at once"
     assert told("issuer", "list", "ben", *here)["organisations"][0]["member_key"] == new
-    assert "[D1]" in said("certify", "--subject", "x", *alone.key("ben"), *here, expect=6)
-    said("certify", "--subject", "x", *alone.key("ben anew"), *here)
+    assert "[D1]" in said("certify", "--subject", "x", "--no-proof", *alone.key("ben"), *here, expect=6)
+    said("certify", "--subject", "x", "--no-proof", *alone.key("ben anew"), *here)
 
     asked = said("member", "organisation-key", "ben", "--end", *here, expect=2)
     assert "From then on the member key changes the keys of University of Ben." in asked
@@ -225,7 +225,7 @@ def test_motions_are_listed_in_pages_and_what_endangers_nobody_is_not_asked(alon
 def test_an_organisation_has_its_issuer_keys_certify_alone(alone: Alone) -> None:
     here = at(alone.node)
     assert "certifies no more, and votes: block" in said("member", "certifies", "off", *here)
-    assert "[D1]" in said("certify", "--subject", "x", *here, expect=6)
+    assert "[D1]" in said("certify", "--subject", "x", "--no-proof", *here, expect=6)
     assert "nothing was changed" in said("member", "certifies", "off", *here, expect=2)
     assert "of University of Cy certifies no more" in said("member", "certifies", "off", *alone.key("cy"), *here)
     alone.key("stranger")
