@@ -1,12 +1,20 @@
 """The network as an adversary: it knows what it carries, and keeps back or loses what hurts most."""
 
+from functools import lru_cache
 from random import Random
 
 from tests.simulation.campaign.scenario import HELD_BACK_MS
 
+from tallystick.host.batches import verify_batch
+from tallystick.ledger.encoding import encode
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.messages import Message, RecoveryResponse, Votes, encode_message
 from tallystick.network.simulated import Link, SimulatedNetwork
+
+
+def _is_signed(*claim: bytes) -> bool:
+    """As a node on this machine verifies it: by the native module where that is built."""
+    return verify_batch(encode([claim])) == b"\x01"
 
 
 class Adversary(SimulatedNetwork):
@@ -14,6 +22,7 @@ class Adversary(SimulatedNetwork):
 
     def __init__(self, genesis: Genesis, seed: int, link: Link) -> None:
         super().__init__(genesis, seed, link)
+        self.verify = lru_cache(maxsize=65_536)(_is_signed)
         self.held_back = 0
         """The kind of vote of which every other message is late; 0: none."""
         self.lost: frozenset[int] = frozenset()
