@@ -66,7 +66,7 @@ def test_what_is_sent_while_delivering_waits_its_turn():
 
     nodes = [Echo(name) for name in "abc"]
     nodes[0].broadcast_object(2)
-    assert order == [("b", 2), ("a", 3), ("c", 3), ("c", 2), ("a", 3), ("b", 3)]
+    assert order == [("b", 2), ("c", 2), ("a", 3), ("c", 3), ("a", 3), ("b", 3)]
 
 
 def test_an_endless_game_of_ping_pong_does_not_recurse():
@@ -158,3 +158,18 @@ def test_resetting_while_objects_are_on_their_way_loses_them():
     last = Listener("last")
     last.send_object_to_node(1, "reset")
     assert last.heard == []
+
+
+def test_a_broadcast_goes_to_each_receiver_by_a_students_own_send():
+    sent = []
+
+    class Choosy(Listener):
+        def send_object_to_node(self, obj, nodeIdentifier):
+            sent.append(nodeIdentifier)
+            if nodeIdentifier != "left out":
+                super().send_object_to_node(obj, nodeIdentifier)
+
+    choosy, left_out, other = Choosy("choosy"), Listener("left out"), Listener("other")
+    choosy.broadcast_object("hello")
+    assert sent == ["left out", "other"]
+    assert (left_out.heard, other.heard) == ([], [("hello", "choosy")])

@@ -5,7 +5,7 @@ never recurses, however large the network is.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import ClassVar
 
 
@@ -18,19 +18,18 @@ class _Network:
 
     def __init__(self) -> None:
         self.nodes: dict[Hashable, Node] = {}
-        self._queue: deque[tuple[object, Hashable, Node]] = deque()
+        self._queue: deque[tuple[object, Hashable, Iterator[Node]]] = deque()
+        """What is on its way, from whom, and who has not been given it yet."""
         self._held = 0
 
     def reset(self) -> None:
         self.nodes.clear()
         self._queue.clear()
 
-    def post(self, obj: object, sender: Hashable, receiver: "Node") -> None:
-        if self._held:
-            self._queue.append((obj, sender, receiver))
-        else:
-            with self:
-                self._queue.append((obj, sender, receiver))
+    def post(self, obj: object, sender: Hashable, receivers: "Iterable[Node]") -> None:
+        """Put an object on its way to these nodes, one after the other."""
+        with self:
+            self._queue.append((obj, sender, iter(receivers)))
 
     def __enter__(self) -> None:
         """Hold: nothing is delivered before the outermost `with` ends, and then all is."""
@@ -47,10 +46,13 @@ class _Network:
         """Empty the queue. What a receiver raises is raised at the end, when everybody else has been served."""
         first: Exception | None = None
         while self._queue:
-            obj, sender, receiver = self._queue.popleft()
+            obj, sender, receivers = self._queue[0]
+            receiver = next((one for one in receivers if not one._is_old_news(obj)), None)
+            if receiver is None:
+                self._queue.popleft()
+                continue
             try:
-                if not receiver._is_old_news(obj):
-                    receiver.receive_object_from_node(obj, sender)
+                receiver.receive_object_from_node(obj, sender)
             except Exception as error:  # a receiver's bug is not its peers' loss
                 if first is None:
                     first = error
@@ -97,22 +99,24 @@ class Node:
     def send_object_to_node(self, obj: object, nodeIdentifier: Hashable) -> None:
         """Send an object to one node; what a node sends to itself is dropped. Raises `NetworkError`."""
         self._require_network()
-        network = self._network
-        receiver = network.nodes.get(nodeIdentifier)
+        receiver = self._network.nodes.get(nodeIdentifier)
         if receiver is None:
             raise NetworkError(
                 f"no node {nodeIdentifier!r} is on the network: make it first, and send to its nodeIdentifier"
             )
         if receiver is not self:
-            network.post(obj, self.nodeIdentifier, receiver)
+            self._network.post(obj, self.nodeIdentifier, [receiver])
 
     def broadcast_object(self, obj: object) -> None:
         """Send an object to every other node, one after the other in the order in which they joined."""
         self._require_network()
-        own, send = self.nodeIdentifier, self.send_object_to_node
-        for nodeIdentifier in list(self._network.nodes):
+        own, nodes = self.nodeIdentifier, self._network.nodes
+        if getattr(self.send_object_to_node, "__func__", None) is Node.send_object_to_node:
+            return self._network.post(obj, own, [one for identifier, one in nodes.items() if identifier != own])
+        for nodeIdentifier in list(nodes):  # a student's own: it is told of each
             if nodeIdentifier != own:
-                send(obj, nodeIdentifier)
+                self.send_object_to_node(obj, nodeIdentifier)
+        return None
 
     def _require_network(self) -> None:
         """Raise `NetworkError` unless this node is on the network."""
