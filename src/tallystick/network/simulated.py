@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import combinations
@@ -37,8 +37,8 @@ _HANDSHAKE_MS = 20
 _FIRST_WAIT_MS = 100
 _LONGEST_WAIT_MS = 30_000
 _SHARED_ENTRIES = 65_536
-_FRAMES = 4096
-"""Of so many messages it is remembered what they decode to."""
+_MESSAGES = 4096
+"""Of so many messages but those of certificates it is remembered what they decode to: all nodes tell of one block."""
 _LATEST = 16
 
 
@@ -61,6 +61,12 @@ class Home:
     wallet: Wallet
     address: str | None
     known: tuple[tuple[bytes, str], ...] = ()
+
+
+class _Frame(bytes):
+    """Bytes of a message on their way to several nodes, with what they decode to once that is known."""
+
+    message: Message | None = None
 
 
 @dataclass(eq=False)
@@ -271,29 +277,36 @@ class SimulatedNetwork:
                 else:
                     arrival_ms = last_ms
             self._last_arrival_ms[lane] = max(arrival_ms, last_ms)
-            self.at(arrival_ms, lambda: self._arrive(sender, receiver, data))
+            self.at(arrival_ms, partial(self._arrive, sender, receiver, data))
 
     def encode(self, message: Message) -> bytes:
         """The bytes to be sent. A message made of nothing but decoded certificates is known to decode to itself."""
-        data = encode_message(message)
+        frame = _Frame(encode_message(message))
         if (
             isinstance(message, Certificates)
             and self._shared.issuperset(map(id, message.entries))
             and 0 < len(message.entries) <= MAX_ENTRIES
-            and len(data) <= MAX_MESSAGE_BYTES
+            and len(frame) <= MAX_MESSAGE_BYTES
         ):
-            self._remember(data, message)
-        return data
+            frame.message = message
+        return frame
 
     def decode(self, data: bytes) -> Message:
         """What intake makes of bytes. Raises `Refused` (E1, E2, E3)."""
-        return self._decoded.get(data) or self._remember(data, self._decode(data))
+        if not isinstance(data, _Frame):
+            return self._decode(data)
+        if data.message is None:
+            data.message = self._decode(data)
+        return data.message
 
-    def _remember(self, data: bytes, message: Message) -> Message:
-        self._decoded[data] = message
-        if len(self._decoded) > _FRAMES:
-            del self._decoded[next(iter(self._decoded))]
-        return message
+    def share(self, entry: Entry) -> Entry:
+        """The one object for all equal entries that were decoded, or held to their form: each is hashed once."""
+        if len(self._entries) > _SHARED_ENTRIES:
+            self._entries.clear()
+            self._shared.clear()
+        entry = self._entries.setdefault(entry, entry)
+        self._shared.add(id(entry))
+        return entry
 
     def peer_of(self, name: str) -> Peer:
         """What its peers know a host by: its name, or, if it dials, the key that it proves to have."""
@@ -358,16 +371,15 @@ class SimulatedNetwork:
     # ---- inside ---------------------------------------------------------------------------------------------
 
     def _decode(self, data: bytes) -> Message:
-        """Decode, handing out one object for equal certificates, so that their hashes are computed once too."""
+        if (known := self._decoded.get(data)) is not None:
+            return known
         message = decode_message(data)
-        if not isinstance(message, Certificates):
-            return message
-        if len(self._entries) > _SHARED_ENTRIES:
-            self._entries.clear()
-            self._shared.clear()
-        entries = tuple([self._entries.setdefault(entry, entry) for entry in message.entries])
-        self._shared.update(map(id, entries))
-        return Certificates(entries)
+        if isinstance(message, Certificates):
+            return Certificates(tuple([self.share(entry) for entry in message.entries]))
+        self._decoded[data] = message
+        if len(self._decoded) > _MESSAGES:
+            del self._decoded[next(iter(self._decoded))]
+        return message
 
     def _arrive(self, sender: str, receiver: str, data: bytes) -> None:
         host = self.hosts[receiver]

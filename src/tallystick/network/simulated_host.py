@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,7 @@ class SimulatedHost:
             return
         try:
             entry.check_form()
-            checked = self._intake.check_entry(entry)
+            checked = self._intake.check_entry(self.network.share(entry))
         except Refused as refused:
             self.network.on_report(self.network.now_ms, self.name, events.ReportRefused(refused, None))
         else:
@@ -146,27 +147,27 @@ class SimulatedHost:
         """Do what the node asks for; a host that is to misbehave does something else."""
         network = self.network
         match action:
-            case _ if isinstance(action, events.Report):
-                network.on_report(network.now_ms, self.name, action)
-            case events.Send(peer, message):
-                self._send([peer], message)
-            case events.Broadcast(message, but):
-                self._send([one for one in network.peers(self.name) if one != network.name_of(but)], message)
             case events.Multicast(peers, message):
                 self._send(peers, message)
+            case events.Send(peer, message):
+                self._send([peer], message)
+            case events.SetTimer(timer, at_ms):
+                self._timers[timer] = at_ms
+                network.at(at_ms - self.clock_skew_ms, partial(self.fire, timer, at_ms))
+            case events.Broadcast(message, but):
+                self._send([one for one in network.peers(self.name) if one != network.name_of(but)], message)
             case events.PersistSigned(records):
                 self.guard_records = [*self.guard_records, *records]
             case events.ReadVotes(late):
                 read = events.VotesRead(late, tuple(self.archive.votes_of(late.ballot.epoch, late.ballot.view)))
-                network.at(network.now_ms, lambda: self.handle(read))
-            case events.SetTimer(timer, at_ms):
-                self._timers[timer] = at_ms
-                network.at(at_ms - self.clock_skew_ms, lambda: self.fire(timer, at_ms))
+                network.at(network.now_ms, partial(self.handle, read))
             case events.Disconnect() | events.Admit() | events.Dial() | events.Forget():
                 self._update_connections(action)
             case events.SendKept(peer, request):
                 if (reply := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
                     self._send([peer], reply)
+            case _ if isinstance(action, events.Report):
+                network.on_report(network.now_ms, self.name, action)
             case _ if isinstance(action, events.ArchiveChange):
                 carry_out(action, self.archive)
 
