@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeGuard, get_args
 
 from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.course.block import Block
@@ -65,7 +65,8 @@ class _Everybody:
 USER: Final = _User()
 EVERYBODY: Final = _Everybody()
 
-_LEAVING: Final = (Broadcast, Multicast, Send, SendKept)
+_Leaving = Broadcast | Multicast | Send | SendKept
+_LEAVING: Final = frozenset(get_args(_Leaving))
 
 
 class Outlet(Protocol):
@@ -238,14 +239,14 @@ class Engine:
         What it sends leaves last: a student's own `broadcast_object` may hand this node the next thing.
         """
         now_ms = reading()
-        events, done, leaving = deque([event]), [], []
+        events, done, leaving = deque([event]), list[Action](), list[_Leaving]()
         if self._sync_at_ms is not None and self._sync_at_ms <= now_ms:
             self._sync_at_ms = None
             events.appendleft(TimerFired(Timer.SYNC))
         while events:
             actions = self.node.handle(now_ms, events.popleft())
             for action in actions:
-                if isinstance(action, _LEAVING) and not self._answers_itself(action):
+                if self._is_leaving(action):
                     leaving.append(action)
                 else:
                     events.extend(self._carry_out(action))
@@ -261,9 +262,10 @@ class Engine:
         return done
 
     @staticmethod
-    def _answers_itself(action: Action) -> bool:
-        """Whether the node asks for payloads: what a block's certificates say came with the block object."""
-        return isinstance(action, Send) and isinstance(action.message, PayloadRequest)
+    def _is_leaving(action: Action) -> TypeGuard[_Leaving]:
+        """Whether others are sent something. What a block's certificates say came with the block object."""
+        is_leaving = type(action) in _LEAVING
+        return is_leaving and not (isinstance(action, Send) and isinstance(action.message, PayloadRequest))
 
     def _carry_out(self, action: Action) -> Sequence[Event]:
         """Do what the node asks; return what happens to it in consequence."""
@@ -285,7 +287,7 @@ class Engine:
                 pass  # gossip needs no timers where nothing is lost; nobody leaves the course's network
         return ()
 
-    def _send(self, outlet: Outlet, action: Broadcast | Multicast | Send | SendKept) -> None:
+    def _send(self, outlet: Outlet, action: _Leaving) -> None:
         try:
             for obj in self._objects_of(action):
                 outlet.broadcast_object(obj)
@@ -295,7 +297,7 @@ class Engine:
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
 
-    def _objects_of(self, action: Broadcast | Multicast | Send | SendKept) -> Sequence[object]:
+    def _objects_of(self, action: _Leaving) -> Sequence[object]:
         """What everybody is to be sent: the assignment knows certificates, blocks, and integers that ask for blocks."""
         match action:
             case Multicast(_, Certificates(entries)):

@@ -241,7 +241,7 @@ class Runner:
     def _carry_out(self, actions: list[events.Action]) -> None:
         changes: list[events.ArchiveChange] = []
         for action in actions:
-            if isinstance(action, events.ArchiveChange) and not isinstance(action, events.ErasePayload):
+            if events.is_archive_change(action) and not isinstance(action, events.ErasePayload):
                 changes.append(action)
                 continue
             self._persist(changes)
@@ -270,8 +270,8 @@ class Runner:
 
     def _do(self, action: events.Action) -> None:
         match action:
-            case _ if isinstance(action, events.Report):
-                self._report(action)
+            case report if events.is_report(report):
+                self._report(report)
             case events.Send(peer, message):
                 self._send([peer], message)
             case events.Multicast(peers, message):

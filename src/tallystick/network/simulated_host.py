@@ -147,6 +147,10 @@ class SimulatedHost:
         """Do what the node asks for; a host that is to misbehave does something else."""
         network = self.network
         match action:
+            case report if events.is_report(report):
+                network.on_report(network.now_ms, self.name, report)
+            case change if events.is_archive_change(change):
+                carry_out(change, self.archive)
             case events.Multicast(peers, message):
                 self._send(peers, message)
             case events.Send(peer, message):
@@ -166,10 +170,6 @@ class SimulatedHost:
             case events.SendKept(peer, request):
                 if (reply := answer(self.archive, request, self.node.limits.answer_bytes)) is not None:
                     self._send([peer], reply)
-            case _ if isinstance(action, events.Report):
-                network.on_report(network.now_ms, self.name, action)
-            case _ if isinstance(action, events.ArchiveChange):
-                carry_out(action, self.archive)
 
     def _send(self, peers: Iterable[events.Peer], message: Message) -> None:
         data = self.network.encode(message)

@@ -6,6 +6,7 @@ sent that a crash could make the node forget.
 
 from collections.abc import Hashable, Iterable
 from enum import Enum
+from typing import Final, TypeGuard, get_args
 
 from msgspec import Struct
 
@@ -342,6 +343,19 @@ Action = (
     | Disconnect
     | Report
 )
+
+_ARCHIVE_CHANGES: Final = frozenset(get_args(ArchiveChange))
+_REPORTS: Final = frozenset(get_args(Report))
+
+
+def is_archive_change(action: Action) -> TypeGuard[ArchiveChange]:
+    """`isinstance`, which asks each class of a union in turn, as one look-up: every action is asked."""
+    return type(action) in _ARCHIVE_CHANGES
+
+
+def is_report(action: Action) -> TypeGuard[Report]:
+    """Likewise."""
+    return type(action) in _REPORTS
 
 
 def give_up(left: Iterable[tuple[bytes, Refused]], actions: list[Action]) -> None:

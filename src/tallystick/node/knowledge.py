@@ -17,7 +17,7 @@ from tallystick.ledger.certificate import (
 from tallystick.ledger.changes import AddIssuer, SetMemberRole
 from tallystick.ledger.directory import Position
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.messages import Message, Said, Votes
+from tallystick.ledger.messages import Message, Votes, is_said
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally
 from tallystick.node.agreement import Agreement
@@ -80,14 +80,16 @@ class Knowledge:
     def is_wanted(self, peer: Peer, message: Message) -> bool:
         """Whether the message is worth verifying: asked for, of a member, of its leader, of this time."""
         match message:
+            case messages.Certificates():  # most are
+                return True
             case messages.Blocks(start):
                 return self._copy.sync.is_asked(peer, start)
             case messages.Finalizations() | messages.Headers() as proof:
                 return self._copy.sync.is_answer(peer, proof)
             case messages.NewBlock(block):
                 return self._copy.finality.takes_new_blocks and not self._copy.knows(block.hash)
-            case _ if isinstance(message, Said) and not isinstance(message, Votes):
-                return self._agreement.is_wanted(message)
+            case said if is_said(said) and not isinstance(said, Votes):
+                return self._agreement.is_wanted(said)
         return True
 
     def late_votes(self, votes: Votes) -> tuple[Tally, ...]:

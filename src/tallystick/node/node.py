@@ -20,11 +20,14 @@ from tallystick.ledger.messages import (
     Blocks,
     Cosignatures,
     Entry,
+    Message,
     MlDsaCosignatures,
     NewBlock,
     Request,
     Said,
     Status,
+    is_request,
+    is_said,
 )
 from tallystick.ledger.state import State
 from tallystick.ledger.vote import Tally, Vote
@@ -218,19 +221,23 @@ class Node:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
         if checked.late:
             self._on_late(now_ms, peer, checked.late, actions)
-        match checked.message:
+        if checked.message is not None:
+            self._on_good(now_ms, peer, checked.message, actions)
+
+    def _on_good(self, now_ms: int, peer: Peer, message: Message, actions: list[Action]) -> None:
+        match message:
             case messages.Certificates(entries):
                 self._on_entries(now_ms, peer, entries, actions)
-            case request if isinstance(request, Request):
+            case request if is_request(request):
                 self._on_request(now_ms, peer, request, actions)
-            case said if isinstance(said, Said):
+            case said if is_said(said):
                 self._on_said(now_ms, peer, said, actions)
             case messages.Prune() | messages.Addresses() | Cosignatures() | MlDsaCosignatures() as told:
                 self._on_told(now_ms, peer, told, actions)
             case NewBlock() | Blocks() | messages.Finalizations() | messages.Headers() as said:
                 self._on_blocks(now_ms, peer, said, actions)
             case Status():
-                self._on_status(now_ms, peer, checked.message, actions)
+                self._on_status(now_ms, peer, message, actions)
             case messages.Payloads(payloads):
                 actions.extend(events.PersistPayload(payload) for payload in self._search.received(peer, payloads))
                 self._ask_for_more(now_ms, actions)
@@ -452,7 +459,7 @@ class Node:
 
     def _update_peers(self, now_ms: int, actions: list[Action]) -> None:
         """Whom an event cut off is dialled no more; whose tokens it moved may be a peer, or has to be dialled."""
-        cut_off = [one for one in actions if isinstance(one, events.Disconnect) and one.refused.rule is not Rule.N6]
+        cut_off = [one for one in actions if type(one) is events.Disconnect and one.refused.rule is not Rule.N6]
         for one in cut_off:
             self.exchange.ban(now_ms, one.peer, one.refused, actions)
         if self.exchange.tip_advanced(self.state, actions) or cut_off:
