@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from msgspec.structs import replace
@@ -101,8 +102,9 @@ class State:
             raise Refused(Rule.V6, f"evidence of epoch {epoch} in block {context.index}, of epoch {context.epoch}")
 
 
+@lru_cache(maxsize=4)
 def genesis_state(genesis: Genesis) -> State:
-    """The state that a ledger begins with, at block 0."""
+    """The state that a ledger begins with, at block 0; one for all nodes of a process."""
     params, stakes, zero = genesis.params, genesis.stakes(), ZERO_DIGEST
     epoch = Epoch(0, stakes, 1, genesis.created_ms)
     tip = Header(VERSION, genesis.ledger_id, 0, 0, 0, zero, genesis.created_ms, zero, certificates_hash(()), zero)

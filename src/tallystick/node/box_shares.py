@@ -1,8 +1,9 @@
 """Shares of the certificate box: how much of it one source may fill, and what waits beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from tallystick.ledger.certificate import AnyCertificate, Approval, Decision, KeyChange, Motion, Objection, Statement
 from tallystick.ledger.errors import Refused, Rule
@@ -25,8 +26,7 @@ class _Limit(NamedTuple):
     most_bytes: int = _ANY_BYTES
 
 
-@dataclass(slots=True)
-class Share:
+class Share(Struct, gc=False):
     """What waits of one source, or of all together."""
 
     limit: _Limit

@@ -34,8 +34,11 @@ _BLOCK_OVERHEAD_BYTES = 1024
 """More than a block's header, signature and array frames take."""
 
 
-class BoxEntry(Struct, frozen=True):
-    """A certificate in the box, when it came (ms), the bytes it takes there, and the shares in which it waits."""
+class BoxEntry(Struct, frozen=True, gc=False):
+    """A certificate in the box, when it came (ms), the bytes it takes there, and the shares in which it waits.
+
+    Nothing in it leads back to it, so the garbage collector has no business with what waits.
+    """
 
     entry: Entry
     since_ms: int
