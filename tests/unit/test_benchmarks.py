@@ -10,7 +10,7 @@ import msgspec
 import platformdirs
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import cometbft, document, peers, plots, processes, result, table
+from benchmarks import cometbft, document, peers, plots, processes, result, simulator, table
 from benchmarks.__main__ import Benchmark
 from benchmarks.result import Absent, Result, at_least, at_most, figure
 
@@ -202,6 +202,19 @@ def test_systems_are_compared_round_by_round_and_those_absent_are_told(monkeypat
     assert list(figures["idle / B"].rounds) == [0.25, 0.25]
     assert list(figures["samples, B"].rounds) == [40, 80, 120, 40, 80, 120]
     assert {one for one in taken if isinstance(one, Absent)} >= {Absent("idle / C", "there is no go")}
+
+
+def test_the_simulator_is_measured_in_turn_with_that_of_an_earlier_commit(monkeypatch):
+    for name, value in {"NODES": 64, "CERTIFICATES": 64, "ROUNDS": 1, "memory_per_node_bytes": lambda: 1}.items():
+        monkeypatch.setattr(simulator, name, value)
+    taken = {one.name: one for one in simulator.thousand_nodes()}
+    if isinstance(taken["events / earlier"], Absent):
+        pytest.skip(f"NOT TESTED: {taken['events / earlier'].reason}")
+    assert taken["events / earlier"].median > 0
+    assert taken["whole / earlier"].median > 0
+    monkeypatch.setattr(simulator, "EARLIER", "0" * 40)
+    told = {one.name: one for one in simulator.thousand_nodes()}
+    assert told["events / earlier"] == Absent("events / earlier", f"git does not have commit {'0' * 40} here")
 
 
 def test_nothing_is_handed_in_at_a_node_that_was_killed(monkeypatch):
