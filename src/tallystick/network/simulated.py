@@ -1,6 +1,6 @@
-"""A network in virtual time: one seeded heap of deliveries between real nodes, fed encoded bytes.
+"""A network in virtual time: one seeded queue of deliveries between real nodes, fed encoded bytes.
 
-Everything that happens is an entry of the heap, so nothing recurses, and one seed gives one trace. `digest` is a
+Everything that happens is an entry of the queue, so nothing recurses, and one seed gives one trace. `digest` is a
 running SHA-256 over that trace: two runs that agree on it did the same things in the same order.
 """
 
@@ -109,7 +109,7 @@ class Dialling:
 
 
 class SimulatedNetwork:
-    """Hosts, the links between them, and the heap of what happens next."""
+    """Hosts, the links between them, and the queue of what happens next."""
 
     def __init__(self, genesis: Genesis, seed: int, link: Link | None = None, start_ms: int | None = None) -> None:
         self.genesis = genesis
@@ -138,8 +138,10 @@ class SimulatedNetwork:
         self._names: dict[Peer, str] = {}
         self._dialled_pairs: set[frozenset[str]] = set()
         self._trace = sha256()
-        self._heap: list[tuple[int, int, Callable[[], object]]] = []
-        self._scheduled = 0
+        self._times: list[int] = []
+        """A heap of the times at which something is to happen (ms), each once."""
+        self._happening: dict[int, deque[Callable[[], object]]] = {}
+        """What that is, by its time, in the order in which it was scheduled."""
         self._peers: dict[str, dict[str, Link]] = {}
         self._parted: set[frozenset[str]] = set()
         self._entries: dict[Entry, Entry] = {}
@@ -340,8 +342,12 @@ class SimulatedNetwork:
 
     def at(self, time_ms: int, happen: Callable[[], object]) -> None:
         """Have something happen at a virtual time (now, if that has passed)."""
-        self._scheduled += 1
-        heappush(self._heap, (time_ms if time_ms > self.now_ms else self.now_ms, self._scheduled, happen))
+        time_ms = max(time_ms, self.now_ms)
+        happening = self._happening.get(time_ms)
+        if happening is None:
+            happening = self._happening[time_ms] = deque()
+            heappush(self._times, time_ms)
+        happening.append(happen)
 
     def run_for(self, duration_ms: int) -> None:
         """Let virtual time pass."""
@@ -349,9 +355,13 @@ class SimulatedNetwork:
 
     def run_until(self, is_done: Callable[[], bool], at_most_ms: int) -> bool:
         """Let things happen until `is_done` (asked after each) or until time is up; whether it was done."""
-        end_ms, heap = self.now_ms + at_most_ms, self._heap
-        while heap and heap[0][0] <= end_ms:
-            self.now_ms, _, happen = heappop(heap)
+        end_ms, times = self.now_ms + at_most_ms, self._times
+        while times and times[0] <= end_ms:
+            self.now_ms = times[0]
+            happening = self._happening[self.now_ms]
+            happen = happening.popleft()
+            if not happening:
+                del self._happening[heappop(times)]
             self.happened += 1
             happen()
             if is_done():
@@ -361,7 +371,7 @@ class SimulatedNetwork:
 
     def run_until_quiet(self, at_most_ms: int = 3_600_000) -> bool:
         """Let things happen until nothing is left to happen; whether it came to that in time."""
-        return self.run_until(lambda: not self._heap, at_most_ms)
+        return self.run_until(lambda: not self._times, at_most_ms)
 
     @property
     def digest(self) -> str:
