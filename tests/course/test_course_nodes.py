@@ -57,7 +57,12 @@ def test_a_new_certificate_waits_in_every_box():
 
 def test_what_a_wallet_of_this_process_signed_is_not_verified_and_all_else_is(monkeypatch):
     verified = []
-    monkeypatch.setattr("tallystick.course.ledger.is_signed", lambda *claim: verified.append(claim) or False)
+
+    def refuse(*claim):
+        verified.append(claim)
+        return False
+
+    monkeypatch.setattr("tallystick.course.ledger.is_signed", refuse)
     nodes = network_of(3)
     feed(nodes[0], ALICE, 5)
     assert len(nodes[2].blockchain.blockList) == 2
