@@ -7,8 +7,7 @@ import nacl.bindings as sodium
 
 from benchmarks.result import Absent, Figure, figure
 from benchmarks.workload import CREATED_MS, ISSUERS, cpu_seconds, ledger
-from tallystick.host.batches import VERIFIER, verify_natively
-from tallystick.host.claims import Claim
+from tallystick.host.batches import VERIFIER, Claim, verify_natively
 from tallystick.ledger.certificate import issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.wallet import Wallet

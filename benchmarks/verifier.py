@@ -16,7 +16,7 @@ import nacl.bindings as sodium
 
 from benchmarks.result import Figure, at_least, at_most, figure
 from benchmarks.workload import ISSUERS, ledger, statements
-from tallystick.host.claims import Claim
+from tallystick.host.batches import Claim
 from tallystick.host.verification import Verifier
 from tallystick.ledger.keys import is_signed
 

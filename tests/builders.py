@@ -359,9 +359,9 @@ def unless_refused(read: Callable[[Given], T], given: Given, *rules: Rule) -> T 
 
 @cache
 def long_chain() -> tuple[Genesis, list[Block]]:
-    """A ledger of Ada's alone and 10,000 blocks of one certificate each."""
+    """A ledger of Ada's alone and 3,000 blocks of one certificate each."""
     scribe = Scribe(found(ADA))
-    return scribe.genesis, scribe.forge_many(10_000)
+    return scribe.genesis, scribe.forge_many(3_000)
 
 
 verify = lru_cache(maxsize=50_000)(is_signed)

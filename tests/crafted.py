@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from tallystick.host.batches import VERIFIER, verify_natively, verify_one_by_one
-from tallystick.host.claims import Claim
+from tallystick.host.batches import VERIFIER, Claim, verify_natively, verify_one_by_one
 from tallystick.ledger.encoding import encode
 from tests.curve import BASE, TORSION, L, P, add, at_height, challenge, decided_by, encoded, times
 

@@ -2,6 +2,8 @@
 
 Python and the imports cost such a process more processor time than most of what tests start it for, hundreds of times
 in a run. From its imports until its exit it is the process that a user has. Tests of the start itself start Python.
+
+On Linux each is given one core: a node starts a verification worker, a Python too, for each core that it may use.
 """
 
 import array
@@ -171,6 +173,8 @@ def _tell_ended(telling: dict[int, int]) -> None:
 def _become(order: dict[str, Any], files: list[int]) -> list[str]:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, [cores[os.getpid() % len(cores)]])
     if order["session"]:
         os.setsid()
     for place, one in enumerate(files[:3]):

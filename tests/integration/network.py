@@ -249,7 +249,7 @@ def set_up_member(
 class Stream(threading.Thread):
     """Somebody who goes on certifying through one node, come what may, and writes down what the node told."""
 
-    def __init__(self, node: NodeProcess, batch: int = 4, wallet: Wallet | None = None, pause_s: float = 0.0) -> None:
+    def __init__(self, node: NodeProcess, batch: int = 4, wallet: Wallet | None = None, pause_s: float = 0.05) -> None:
         """`wallet` signs instead of the node; between two requests it pauses."""
         super().__init__(name=f"stream to {node.name}", daemon=True)
         self.accepted: list[bytes] = []
@@ -305,7 +305,7 @@ class Stream(threading.Thread):
 
 @contextmanager
 def streams(
-    nodes: Sequence[NodeProcess], batch: int = 4, wallet: Wallet | None = None, pause_s: float = 0.0
+    nodes: Sequence[NodeProcess], batch: int = 4, wallet: Wallet | None = None, pause_s: float = 0.05
 ) -> Iterator[list[Stream]]:
     """One to each of these nodes, until the block is left; `wallet` signs instead of the nodes."""
     found = [Stream(node, batch, wallet, pause_s) for node in nodes]

@@ -34,7 +34,7 @@ from tests.curve import BASE, TORSION, L, add, challenge, encoded, times
 from tests.vectors.signatures import Vector, vectors
 
 from tallystick.host.acceptance import check_acceptance
-from tallystick.host.claims import Claim
+from tallystick.host.batches import Claim
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.process import Hosted, run_node
 from tallystick.host.verification import IN_LINE_CLAIMS, Verifier, verify_in_line, verifying

@@ -17,8 +17,7 @@ from tests.vectors.signatures import vectors
 
 from tallystick.host import acceptance
 from tallystick.host.acceptance import check_acceptance
-from tallystick.host.batches import VERIFIER, VerifyBatch, verify_batch, verify_natively, verify_one_by_one
-from tallystick.host.claims import Claim
+from tallystick.host.batches import VERIFIER, Claim, VerifyBatch, verify_batch, verify_natively, verify_one_by_one
 from tallystick.host.verification_worker import READY_ONE_BY_ONE, frame
 from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed

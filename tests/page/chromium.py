@@ -22,6 +22,16 @@ ON_DISK = PAGE.as_uri()
 OF_ITS_OWN = "https://verify.example/verify"
 """An address at which no other page is, so that the page's storage is its own. The tests answer there."""
 
+_TRUST = """given => {
+  document.querySelector("#trust-details").open = true;
+  for (const [field, text] of Object.entries(given)) {
+    const input = document.querySelector(`#trust-form [id$="-${field}"]`);
+    input.value = text;
+    input.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  }
+  document.querySelector("#trust-form form").requestSubmit();
+}"""
+
 LINES_OF_CARD = """card => {
   const field = (label, text) => `  ${label.padEnd(13)}${text}`;
   const parts = [...card.querySelectorAll(".lead, [data-warning], dl[data-told] > div, .claims > h4")];
@@ -107,12 +117,8 @@ def give(page: Page, *files: Any) -> None:
 
 
 def trust(page: Page, ledger_id: str = LEDGER, name: str = "corpus") -> None:
-    """Trust a ledger, in the panel."""
-    page.click("#trust-details summary")
-    page.fill("#trust-form textarea", ledger_id)
-    page.get_by_label("Where do you have it from?").last.fill(FROM)
-    page.get_by_label("Your own name for it").last.fill(name)
-    page.click("#trust-form button[type=submit]")
+    """Trust a ledger, in the panel, in one call: by clicks and keys it takes four times as long, and a few tests do."""
+    page.evaluate(_TRUST, {"id": ledger_id, "from": FROM, "name": name})
 
 
 def lines(page: Page) -> list[str]:

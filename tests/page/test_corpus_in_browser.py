@@ -1,4 +1,7 @@
-"""Every proof of the corpus that is for the page, in a real browser, in one load: the same verdict, step and words."""
+"""Proofs of the corpus in a real browser, in one load: the same verdict, step and words.
+
+One of each form; all of them are judged under Node, by the same modules (test_page_verifier.py).
+"""
 
 import json
 from base64 import b64encode
@@ -32,10 +35,17 @@ _DROPPED = f"""async files => {{
 _anchors: Codec[Anchor] = Codec(Anchor, 1024 * 1024, "anchor")
 
 
-def test_each_case_has_the_same_verdict_step_and_words(browser: Browser) -> None:
+def form_of(case: dict[str, Any]) -> tuple[object, ...]:
+    """What the page does with a case: what judged it, and which lines it shows."""
+    return case["exit"], case["rule"], *(line[: len("  certificate  ")] for line in case["told"])
+
+
+def test_each_form_has_the_same_verdict_step_and_words(browser: Browser) -> None:
+    forms = {form_of(case): case for case in CASES}
+    assert len(forms) > 50
     page = opened(browser, address=OF_ITS_OWN)
     asked: dict[str, Any] = {"issuer": None, "at_ms": None, "fresh_ms": None, "policy": None}
-    for case in CASES:
+    for case in forms.values():
         demand = case["demand"]
         keep(page, demand)
         if (wanted := {name: demand[name] for name in asked}) != asked:

@@ -30,7 +30,8 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY, Ballot, Vote
 from tallystick.ledger.wallet import sign
 from tallystick.network.simulated import Link
 
-SEEDS = 40
+SEEDS = 20
+"""`make simulate` runs hundreds."""
 
 EQUAL = {"ada": 100, "ben": 100, "cy": 100, "dot": 100}
 THREE = {"ada": 100, "ben": 100, "cy": 100}
@@ -55,16 +56,15 @@ def test_what_must_hold_holds(number):
 
 def test_the_same_seed_gives_the_same_digest_in_every_process():
     """And twice in one. Seeds 16 and 24 have several Byzantine members."""
-    seeds = (3, 16, 24, 3)
+    seeds = (16, 24, 16)
     trace = f"from tests.simulation.campaign.run import run_seed\nprint([run_seed(one).digest for one in {seeds}])"
     told = set()
-    for hash_seed in ("0", "1", "4242"):
+    for hash_seed in ("0", "4242"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         told.add(subprocess.check_output([sys.executable, "-c", trace], text=True, env=environment))
     assert len(told) == 1
-    first, *others, last = ast.literal_eval(told.pop())
-    assert first == last
-    assert len({first, *others}) == 3
+    first, other, last = ast.literal_eval(told.pop())
+    assert first == last != other
 
 
 def one_of_seven(role, seed):
@@ -169,9 +169,9 @@ def is_away(host):
     [(THREE, True), ({"ada": 40, "ben": 20, "cy": 20, "dot": 20}, True), (EQUAL, False), (SEVEN, False)],
     ids=str,
 )
-def test_one_member_after_the_other_may_lose_its_guard(stakes, is_accepted, seed):
+def test_one_member_after_the_other_may_lose_its_guard(stakes, is_accepted):
     """Who cannot be done without needs its operator's word; four and seven equal members do not."""
-    run = Run(Scenario(int(seed), stakes, params=PARAMS, moves_stake=False, certificates=0))
+    run = Run(Scenario(1, stakes, params=PARAMS, moves_stake=False, certificates=0))
     network = run.network
     network.relink(Link(delay_min_ms=10, delay_max_ms=250))
     run.begin()
@@ -271,7 +271,7 @@ def votes_held(run):
 
 
 def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few():
-    few, many = drawn_out(1, 30, with_blocks=False), drawn_out(1, 300, with_blocks=False)
+    few, many = drawn_out(1, 20, with_blocks=False), drawn_out(1, 200, with_blocks=False)
     assert votes_held(many) <= 2 * votes_held(few)
     grown = {
         name
@@ -283,7 +283,7 @@ def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few():
 
 @pytest.mark.parametrize("with_blocks", [False, True], ids=["the same block", "a block each"])
 def test_after_hundreds_of_views_without_finality_all_restart_and_a_slow_member_follows(with_blocks):
-    run = drawn_out(1, 300, with_blocks=with_blocks)
+    run = drawn_out(1, 200, with_blocks=with_blocks)
     run.restart_all()
     run.network.lost = frozenset()
     run.recover()

@@ -474,7 +474,7 @@ def test_a_set_aside_block_is_judged_when_its_turn_comes():
     assert (rules(actions), cut_off(actions)) == ([Rule.B4], set())
 
 
-def test_ten_thousand_blocks_in_reverse_order():
+def test_three_thousand_blocks_in_reverse_order():
     genesis, blocks = long_chain()
     bench = Bench(genesis)
     bench.now_ms = blocks[-1].header.timestamp_ms

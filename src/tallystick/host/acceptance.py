@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from nacl.exceptions import CryptoError
 
-from tallystick.host.batches import NATIVE_ADVICE, verify_natively
-from tallystick.host.claims import Claim
+from tallystick.host.batches import NATIVE_ADVICE, Claim, verify_natively
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.keys import is_signed

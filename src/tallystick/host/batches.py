@@ -11,6 +11,9 @@ import msgspec
 from tallystick.ledger.keys import is_signed
 from tallystick.problems import VerificationFailed
 
+Claim = tuple[bytes, bytes, bytes]
+"""What stands under a signature, the signature, and the public key that is said to have made it."""
+
 VerifyBatch = Callable[[bytes], bytes]
 """A byte for each claim, 1 if its signature is accepted (K2), else 0.
 
@@ -20,7 +23,7 @@ A batch is the MessagePack of its claims, with lengths and counts in any of thei
 NATIVE_ADVICE: Final = "build tallystick-native anew (make fast), or remove it: all works without it, slower"
 
 _NAME: Final = "tallystick_native"
-_decoder: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, bytes]])
+_decoder: Final = msgspec.msgpack.Decoder(list[Claim])
 
 
 def verify_one_by_one(batch: bytes) -> bytes:

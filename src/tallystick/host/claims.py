@@ -4,14 +4,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
+from tallystick.host.batches import Claim
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.keys import Verify
 from tallystick.ledger.messages import Entry
 from tallystick.node.events import CheckedEntry
 from tallystick.node.intake import Intake
-
-Claim = tuple[bytes, bytes, bytes]
-"""What stands under a signature, the signature, and the public key that is said to have made it."""
 
 
 class VerifyAll(Protocol):

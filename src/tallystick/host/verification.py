@@ -12,8 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from tallystick.host.acceptance import check_acceptance
-from tallystick.host.batches import verify_batch
-from tallystick.host.claims import Claim
+from tallystick.host.batches import Claim, verify_batch
 from tallystick.host.verification_worker import READY_NATIVELY, READY_ONE_BY_ONE, frame, ready_byte
 from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed

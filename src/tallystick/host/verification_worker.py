@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tallystick.host.acceptance import check_acceptance
-from tallystick.host.batches import VerifyBatch, verify_batch, verify_one_by_one
+from tallystick.host.batches import Claim, VerifyBatch, verify_batch, verify_one_by_one
 from tallystick.ledger.encoding import encode
 from tallystick.problems import VerificationFailed
 
@@ -22,7 +22,7 @@ READY_NATIVELY: Final = b"\x02"
 _LENGTH_BYTES: Final = 4
 
 
-def frame(claims: Sequence[tuple[bytes, bytes, bytes]]) -> bytes:
+def frame(claims: Sequence[Claim]) -> bytes:
     """The batch as it is handed to a worker."""
     data = encode(claims)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data

@@ -14,7 +14,8 @@ from itertools import chain, groupby
 from typing import Final
 
 from tallystick.consensus.proof_of_stake import check_drawn
-from tallystick.host.claims import Claim, claimed
+from tallystick.host.batches import Claim
+from tallystick.host.claims import claimed
 from tallystick.host.verification import verify_in_line, verifying
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block, verified
 from tallystick.ledger.blockchain import Blockchain

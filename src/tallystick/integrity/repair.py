@@ -7,7 +7,8 @@ After `repair` the store holds nothing that is not as it was written, but it may
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tallystick.host.claims import Claim, claimed
+from tallystick.host.batches import Claim
+from tallystick.host.claims import claimed
 from tallystick.host.verification import verify_in_line
 from tallystick.integrity.check import Report, Verify
 from tallystick.ledger.block import Block, block_codec, check_form, check_signatures, genesis_block
