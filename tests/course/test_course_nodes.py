@@ -55,25 +55,6 @@ def test_a_new_certificate_waits_in_every_box():
         assert node.refusals == []
 
 
-def test_what_a_wallet_of_this_process_signed_is_not_verified_and_all_else_is(monkeypatch):
-    verified = []
-
-    def refuse(*claim):
-        verified.append(claim)
-        return False
-
-    monkeypatch.setattr("tallystick.course.ledger.is_signed", refuse)
-    nodes = network_of(3)
-    feed(nodes[0], ALICE, 5)
-    assert len(nodes[2].blockchain.blockList) == 2
-    assert verified == []
-    changed = signed(ALICE)
-    changed.timestamp += 1
-    assert not nodes[0].new_certificate(changed)
-    assert nodes[0].refusals[-1].rule is Rule.C1
-    assert len(verified) == 1
-
-
 def test_a_full_box_makes_the_drawn_forger_forge_whoever_was_handed_the_certificates():
     nodes = network_of(3)
     feed(nodes[2], ALICE, 4)

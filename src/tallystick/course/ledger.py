@@ -41,25 +41,4 @@ LIMITS: Final = Limits(
 
 # All nodes of a process decode and verify the same bytes. Equal bytes give equal results, so it is done once for all.
 decode = lru_cache(maxsize=1024)(decode_message)
-
-_REMEMBERED: Final = 16_384
-_verdicts: dict[tuple[bytes, bytes, bytes], bool] = {}
-
-
-def verify(message: bytes, signature: bytes, public_key: bytes) -> bool:
-    """Whether the signature is good, as `is_signed` says."""
-    claim = (message, signature, public_key)
-    verdict = _verdicts.get(claim)
-    return _remember(claim, is_signed(*claim)) if verdict is None else verdict
-
-
-def note_signed(message: bytes, signature: bytes, public_key: bytes) -> None:
-    """A wallet of this process has just made this signature, so `verify` need not work out that it is good."""
-    _remember((message, signature, public_key), True)
-
-
-def _remember(claim: tuple[bytes, bytes, bytes], verdict: bool) -> bool:
-    if len(_verdicts) >= _REMEMBERED:
-        del _verdicts[next(iter(_verdicts))]
-    _verdicts[claim] = verdict
-    return verdict
+verify = lru_cache(maxsize=16_384)(is_signed)

@@ -3,29 +3,17 @@
 import os
 
 from tallystick.course.certificate import Certificate
-from tallystick.course.ledger import LEDGER_ID, note_signed
+from tallystick.course.ledger import LEDGER_ID
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.keys import Domain, signed_bytes
 from tallystick.ledger.wallet import SEED_BYTES
 from tallystick.ledger.wallet import Wallet as EngineWallet
-
-
-class _NotingWallet(EngineWallet):
-    """Notes what it signs, certificates as well as blocks, so that no node of the process works out that it is good."""
-
-    __slots__ = ()
-
-    def sign(self, domain: Domain, ledger_id: bytes, body: bytes) -> bytes:
-        signature = super().sign(domain, ledger_id, body)
-        note_signed(signed_bytes(domain, ledger_id, body), signature, self.public_key)
-        return signature
 
 
 class Wallet:
     """A fresh key. `publicKey` (hex) is for everybody; the secret stays inside."""
 
     def __init__(self) -> None:
-        self._engine = _NotingWallet(os.urandom(SEED_BYTES))
+        self._engine = EngineWallet(os.urandom(SEED_BYTES))
 
     def __repr__(self) -> str:
         return f"<Wallet {self.publicKey[:10]}…>"
