@@ -9,6 +9,7 @@ from tallystick.consensus.signing_guard import Cosigned, GuardStatus, Lost
 from tallystick.ledger.checkpoint import Checkpoint, Cosignature
 from tallystick.ledger.messages import Cosignatures, Entry
 from tallystick.ledger.state import CHECKPOINT_EVERY_MS
+from tallystick.ledger.wallet import Wallet
 from tallystick.network.memory_archive import MemoryArchive
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member, observer
@@ -100,6 +101,27 @@ def test_nothing_is_countersigned_before_the_first_certificate(seed):
     ledger.run(5_000)
     assert not ledger.said
     assert set(ledger.sizes().values()) == {None}
+
+
+def test_a_cosignature_goes_over_each_link_a_few_times_however_many_members_there_are(seed):
+    members = {f"member {number}": Wallet(bytes([number]) * 32) for number in range(1, 25)}
+    ledger = Ledger(seed, members=members)
+    ledger.network.connect_all()
+    ledger.run(200).submit(2, to="member 1").run(20_000)
+    carried, send = [], ledger.network.send
+
+    def count(sender, receiver, data):
+        message = ledger.network.decode(data)
+        carried.extend(message.cosignatures if isinstance(message, Cosignatures) else ())
+        send(sender, receiver, data)
+
+    ledger.network.send = count
+    ledger.submit(to="member 1").run(600_000)
+    ledger.check()
+    signed = sum(one.size == 3 for said in ledger.said.values() for one in said)
+    assert signed == len(members)
+    # To each other member once by who signed it, and at most twice along the tree of gossip: once a direction.
+    assert len(carried) <= 3 * signed * (len(members) - 1)
 
 
 def test_under_load_a_checkpoint_a_second_has_a_quorum_and_none_is_kept_by_itself(seed):

@@ -293,6 +293,20 @@ def test_who_had_to_fetch_blocks_asks_once_for_what_it_missed_and_no_more_than_o
     assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [CosignatureRequest()]
 
 
+def test_what_a_tip_lacks_of_a_quorum_is_asked_for_three_times_a_minute_apart(scribe):
+    delta_ms = GENESIS.params.delta_ms
+    bench = bench_at(scribe, 2, None)
+    tell(bench, cosigned(scribe, BEN, 2))
+    assert sent(CosignatureRequest, bench.wait(3 * delta_ms - 1, Timer.CHECKPOINT)) == []
+    for _ in range(3):
+        assert sent(CosignatureRequest, bench.wait(1, Timer.CHECKPOINT)) == [CosignatureRequest()]
+        assert sent(CosignatureRequest, bench.wait(1_000 * ANEW_AFTER_S - 1, Timer.CHECKPOINT)) == []
+    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [], "then there is silence"
+    tell(bench, *(cosigned(scribe, one, 3) for one in (BEN, CY, DOT)))
+    follow(bench, scribe, 3)
+    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [], "it has a quorum"
+
+
 def test_who_fetched_a_tip_that_it_knows_to_be_countersigned_asks_nobody(scribe):
     bench = bench_at(scribe, 2, None)
     tell(bench, *(cosigned(scribe, one, 4) for one in (BEN, CY, DOT)))

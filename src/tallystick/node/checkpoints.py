@@ -29,6 +29,8 @@ _LATER_TIMES: Final = 4
 """Of a member, beside one a minute: peers may tell older ones first."""
 _MISSED_AFTER: Final = 3
 """So many delta after the tip became final what its members cosigned has come, or was missed."""
+_MOST_ASKED: Final = 3
+"""So often peers are asked for what a tip lacks of a quorum."""
 
 _CANDIDATES: Final = 8
 """Blocks whose states are held, for cosignatures that come; beside the tip and the newest countersigned one."""
@@ -133,10 +135,12 @@ class Checkpoints:
         self._owes_tip = False
         """Whether this node's key has stake in the tip's epoch, and has not cosigned it yet."""
         self._asked_ms: int | None = None
+        """When peers were last asked to cosign an idle tip anew."""
         self._was_behind = False
         """Whether peers had more blocks: what was told of those before they came was perhaps not looked at."""
+        self._asked_for_tip = 0
         self._missed_ms: int | None = None
-        """When others were last asked for that."""
+        """When peers were last asked for what was missed."""
 
     def resume(self, archive: Archive | None, epoch: Epoch) -> None:
         """Begin with the tip; `epoch` is its own. What was kept counts if it is of the tip, and signed."""
@@ -214,7 +218,7 @@ class Checkpoints:
         """A block of this epoch became final, with this state after it."""
         if state.epoch.number != self._state.epoch.number:
             self._ahead = {member: one for member, one in self._ahead.items() if state.epoch.stake(member)}
-        self._state, self._idle_since_ms = state, None
+        self._state, self._idle_since_ms, self._asked_for_tip = state, None, 0
         self._hold(state, epoch)
         if state.has_checkpoint:
             self._named = state.log.size
@@ -305,26 +309,31 @@ class Checkpoints:
         if self._owes_tip and not is_behind and self._has_settled(now_ms):
             self._cosign(now_ms, self._tip, actions)
         cosigning_ms = self._due_ms(now_ms, self._idle_since_ms if self._owes_tip else None)
-        asking_ms = self._ask_for_missed(now_ms, actions) if self._was_behind and not is_behind else None
+        asking_ms = self._ask_for_missed(now_ms, actions) if not is_behind else None
         keeping_ms = self._keep(now_ms, actions) if self._unkept else None
         return min([one for one in (cosigning_ms, asking_ms, keeping_ms) if one is not None], default=None)
 
     def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:
-        """Ask peers for what they know of a tip that was fetched, once a minute. Returns when, if that is later."""
+        """Ask peers for what a tip lacks that was fetched, or that a part of a quorum cosigned; once a minute.
+
+        Returns when, if that is later.
+        """
         tip = self._tip
         if tip is None or tip.is_countersigned:
             self._was_behind = False
             return None
-        if self._idle_since_ms is None:
+        is_partial = bool(tip.cosignatures) and self._asked_for_tip < _MOST_ASKED
+        if self._idle_since_ms is None or not (self._was_behind or is_partial):
             return None
         due_ms = self._idle_since_ms + _MISSED_AFTER * self._delta_ms
-        if self._missed_ms is not None:
-            due_ms = max(due_ms, self._missed_ms + 1000 * ANEW_AFTER_S)
+        for asked_ms in (self._asked_ms, self._missed_ms):
+            due_ms = due_ms if asked_ms is None else max(due_ms, asked_ms + 1000 * ANEW_AFTER_S)
         if due_ms > now_ms:
             return due_ms
         self._was_behind, self._missed_ms = False, now_ms
+        self._asked_for_tip += 1
         actions.append(Broadcast(CosignatureRequest()))
-        return None
+        return now_ms + 1000 * ANEW_AFTER_S if is_partial and self._asked_for_tip < _MOST_ASKED else None
 
     def _keep(self, now_ms: int, actions: list[Action]) -> int | None:
         """Have kept what has waited for delta in vain for a block. Returns when it will have."""

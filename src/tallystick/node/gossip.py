@@ -6,7 +6,6 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 """
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,9 +13,7 @@ from msgspec.structs import replace
 from tallystick.ledger.messages import (
     MAX_IDS,
     CertificateRequest,
-    Cosignatures,
     Entry,
-    Message,
     Prune,
     Status,
     certificates_in_parts,
@@ -194,14 +191,11 @@ class Gossip:
         if peer in self._eager:
             self._level.add(peer)
 
-    def announce(
-        self, now_ms: int, tip: Status, box: CertificateBox, cosignatures: Iterable[Cosignatures] = ()
-    ) -> list[Send | Multicast]:
+    def announce(self, now_ms: int, tip: Status, box: CertificateBox) -> list[Send | Multicast]:
         """Announce to everybody, and what was announced to everybody to those that did not tell that they have it, too.
 
         A certificate is named when it had time to come by itself, and after that only while there is no further news,
-        or a box that is always full would be listed all the time. When nothing waits, cosignatures are told too: under
-        load new ones come by themselves. Prunes as well.
+        or a box that is always full would be listed all the time. Prunes as well.
         """
         first_ms, last_ms = self._limits.announce_first_ms, self._limits.announce_last_ms
         until_ms = now_ms - first_ms
@@ -218,5 +212,5 @@ class Gossip:
         if has_newer or (behind and (newest_ms is not None or self._interval_ms <= last_ms)):
             self._interval_ms = min(self._interval_ms, last_ms)
             self.announce_ms = now_ms + self._interval_ms
-        said: list[Message] = [replace(tip, waiting=ids), *(() if box else cosignatures)]
-        return [*self._prune(now_ms), *(Multicast(told, one) for one in said if told)]
+        said = [Multicast(told, replace(tip, waiting=ids))] if told else []
+        return [*self._prune(now_ms), *said]

@@ -203,7 +203,7 @@ class Node:
             case Timer.GOSSIP:
                 self._share(now_ms, actions)
             case Timer.ANNOUNCE:
-                actions.extend(self._gossip.announce(now_ms, self._status(), self.box, self._checkpoints.told()))
+                actions.extend(self._gossip.announce(now_ms, self._status(), self.box))
                 self._set_timer(Timer.ANNOUNCE, self._gossip.announce_ms, actions)
             case Timer.SYNC:
                 self._search.expire(now_ms)
