@@ -28,11 +28,11 @@ _COMMAND: Final = (sys.executable, "-m", "benchmarks.traced_node")
 
 HOPS: Final = (
     "handed in over HTTP, signed, checked, with the node",
-    "kept by it, and passed on",
+    "passed on by it",
     "with the leader",
-    "proposed: header in the guard, block kept",
-    "notarized by a quorum: vote in the guard, block kept",
-    "voted final by a quorum: notarization there, vote in the guard, it kept",
+    "proposed: header in the guard, certificate and block kept",
+    "notarized by a quorum: vote in the guard and block kept at once",
+    "voted final by a quorum: notarization there, vote in the guard and it kept at once",
     "final where it was handed in: votes there, block kept",
     "told over HTTP",
 )
@@ -46,7 +46,7 @@ class Hop(NamedTuple):
     took_ms: list[float]
     """One for each certificate."""
     syncs: list[int]
-    """How often the node that did so most often synced the guard or the store meanwhile."""
+    """How often the node that did so most often synced the guard, the store or both at once meanwhile."""
     syncs_ms: list[float]
     """How long the node that needed longest needed for that."""
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -50,9 +51,9 @@ class TracedRunner(Runner):
                 _note(RECEIVED)
         super().handle(event)
 
-    def _persist(self, changes: list[events.ArchiveChange]) -> None:
+    def _persist(self, changes: list[events.ArchiveChange], beside: AbstractContextManager[None]) -> None:
         began_s, is_due = time.monotonic(), bool(changes)
-        super()._persist(changes)
+        super()._persist(changes, beside)
         if is_due:
             _note(STORE, time.monotonic() - began_s)
 

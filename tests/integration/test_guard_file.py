@@ -299,9 +299,19 @@ def test_a_file_in_which_everything_counts_is_not_rewritten_with_every_append(pa
 # ---- failing disks ----------------------------------------------------------------------------------------------
 
 
+def appended(file: GuardFile, records: Sequence[GuardRecord], *, is_beside: bool) -> None:
+    """Append, in line or while something else is done."""
+    if is_beside:
+        with file.appending(records):
+            pass
+    else:
+        file.append(records)
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
 @pytest.mark.parametrize("call", ["fsync", "pwrite"])
 def test_after_a_failed_write_or_sync_nothing_is_appended_any_more(
-    path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+    path: Path, call: str, is_beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
@@ -310,8 +320,8 @@ def test_after_a_failed_write_or_sync_nothing_is_appended_any_more(
         with monkeypatch.context() as patch:
             patch.setattr(os, call, fail)
             with pytest.raises(GuardFailed, match="Input/output error; what this key signed last may not be kept"):
-                file.append([signed(1)])
-        for again in (lambda: file.append([signed(2)]), file.compact):
+                appended(file, [signed(1)], is_beside=is_beside)
+        for again in (lambda: appended(file, [signed(2)], is_beside=is_beside), file.compact):
             with pytest.raises(GuardFailed, match="Input/output error"):
                 again()
 
@@ -421,7 +431,8 @@ def test_after_a_power_cut_at_any_write_or_sync_all_that_was_synced_is_there(
                 if number % 7 == 6:
                     file.compact()
                 else:
-                    file.append([signed(100 * number + one) for one in range(chance.choice((1, 1, 2, 3, 40)))])
+                    records = [signed(100 * number + one) for one in range(chance.choice((1, 1, 2, 3, 40)))]
+                    appended(file, records, is_beside=number % 2 == 1)
             states.append(list(file.records))
         disk.log.append(30)
     again = tmp_path / "again"

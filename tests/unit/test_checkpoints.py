@@ -10,7 +10,7 @@ from tallystick.ledger.checkpoint import Checkpoint, cosign
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.messages import Blocks, CertificateRequest, CosignatureRequest, Cosignatures, Status
 from tallystick.network.memory_archive import MemoryArchive
-from tallystick.node.checkpoints import ANEW_AFTER_S, MAX_AHEAD_S
+from tallystick.node.checkpoints import _ANSWERS_FIRST_MS, ANEW_AFTER_S, MAX_AHEAD_S
 from tallystick.node.events import (
     FreshCheckpointAsked,
     Multicast,
@@ -19,6 +19,7 @@ from tallystick.node.events import (
     PersistBlock,
     PersistCosignatures,
     PersistSigned,
+    ReportBlock,
     ReportRefused,
     Timer,
 )
@@ -244,16 +245,26 @@ def test_a_peer_tells_no_more_than_its_allowance(scribe):
 
 def test_of_several_blocks_that_become_final_at_once_only_the_newest_is_cosigned_and_synced_before_it_leaves(scribe):
     bench = bench_at(scribe, 0)
-    actions = follow(bench, scribe, 4)
+    final = follow(bench, scribe, 4)
+    actions = bench.wait(_ANSWERS_FIRST_MS, Timer.CHECKPOINT)
     (said,) = [one for said in sent(Cosignatures, actions) for one in said.cosignatures]
     assert (said.size, said.root, said.member) == (4, roots(scribe)[4], ADA.public_key)
     assert said.is_signed(GENESIS.origin)
-    kinds = [type(one) for one in actions if isinstance(one, PersistSigned | PersistBlock)]
+    kinds = [type(one) for one in [*final, *actions] if isinstance(one, PersistSigned | PersistBlock)]
     assert kinds == [PersistBlock] * 4 + [PersistSigned]
     synced = next(place for place, one in enumerate(actions) if isinstance(one, PersistSigned))
     left = next(p for p, one in enumerate(actions) if isinstance(getattr(one, "message", None), Cosignatures))
     assert synced < left
     assert actions[synced].records[-1] == Cosigned(GENESIS.ledger_id, 4, said.root, said.time_s)
+
+
+def test_who_waits_for_a_block_is_told_before_the_guard_is_synced_for_its_cosignature(scribe):
+    bench = bench_at(scribe, 3)
+    final = follow(bench, scribe, 4)
+    assert of_kind((ReportBlock, PersistSigned), final) == of_kind(ReportBlock, final) != []
+    early = bench.wait(_ANSWERS_FIRST_MS - 1, Timer.CHECKPOINT)
+    assert of_kind(PersistSigned, early) == []
+    assert of_kind(PersistSigned, bench.wait(1, Timer.CHECKPOINT)) != []
 
 
 def test_nothing_is_cosigned_while_a_peer_has_more_blocks_and_the_newest_named_one_is_when_they_came(scribe):
@@ -265,7 +276,8 @@ def test_nothing_is_cosigned_while_a_peer_has_more_blocks_and_the_newest_named_o
     behind += bench.receive(Blocks(3, (scribe.blocks[2],), (), finalization)) if finalization else []
     behind += bench.wait(500, Timer.CHECKPOINT)
     assert sent(Cosignatures, behind) == []
-    (said,) = sent(Cosignatures, follow(bench, scribe, 4))
+    follow(bench, scribe, 4)
+    (said,) = sent(Cosignatures, bench.wait(_ANSWERS_FIRST_MS, Timer.CHECKPOINT))
     assert said.cosignatures[0].size == 4
 
 

@@ -214,7 +214,7 @@ class Simulation(Play):
         missing, since_ms = [self._name_of(one) for one in report.missing], report.since_ms - self._began_ms
         if all(one.missing != missing for one in self._stuck):
             self._stuck.append(Stuck(node, since_ms, report.heard_stake, report.total_stake, missing))
-            heard = f"hears {report.heard_stake} of {report.total_stake} tokens; missing: {names_of(missing)}"
+            heard = f"hears {report.heard_stake} of {report.total_stake} tokens, not {names_of(missing)}"
             self.tell("!", f"{node}: stuck since {seconds(since_ms)}, {heard}")
 
     def _note_refusal(self, node: str, refused: Refused, peer: object) -> None:

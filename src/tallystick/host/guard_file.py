@@ -8,6 +8,7 @@ kept aside, and the new one says so.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -137,6 +138,7 @@ class GuardFile:
         self._guard: tuple[bytes, SigningGuard] | None = None
         self._failure: str | None = None
         self._descriptor = -1
+        self._thread = ThreadPoolExecutor(1, "guard")
         self._use(contents.size_bytes)
 
     @classmethod
@@ -177,12 +179,34 @@ class GuardFile:
     def append(self, records: Sequence[GuardRecord]) -> None:
         """Write records, and sync them. Raises `GuardFailed`: nothing may be signed or sent after that."""
         with self._failing():
-            self._check_place()
-            for frame in _record_frames(records):
-                _write(self._descriptor, frame, self._size_bytes)
-                os.fsync(self._descriptor)
-                self._size_bytes += len(frame)
+            self._write_frames(records)
+            os.fsync(self._descriptor)
         self._records.extend(records)
+
+    @contextmanager
+    def appending(self, records: Sequence[GuardRecord]) -> Iterator[None]:
+        """Write records, and sync them while what stands inside is done. On leaving they are on the disk.
+
+        Raises `GuardFailed`: nothing may be signed or sent after that.
+        """
+        with self._failing():
+            self._write_frames(records)
+        syncing = self._thread.submit(os.fsync, self._descriptor)
+        try:
+            yield
+        finally:
+            with self._failing():
+                syncing.result()
+        self._records.extend(records)
+
+    def _write_frames(self, records: Sequence[GuardRecord]) -> None:
+        """Each frame but the last is synced before the next one: one at most is torn."""
+        self._check_place()
+        for number, frame in enumerate(_record_frames(records)):
+            if number:
+                os.fsync(self._descriptor)
+            _write(self._descriptor, frame, self._size_bytes)
+            self._size_bytes += len(frame)
 
     @property
     def is_grown(self) -> bool:
@@ -204,6 +228,7 @@ class GuardFile:
 
     def close(self) -> None:
         """Let the file go."""
+        self._thread.shutdown()
         os.close(self._descriptor)
 
     def _use(self, size_bytes: int) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
 from tallystick.consensus.agreement import StateMismatch, TwinFound
@@ -240,24 +241,29 @@ class Runner:
 
     def _carry_out(self, actions: list[events.Action]) -> None:
         changes: list[events.ArchiveChange] = []
+        beside: AbstractContextManager[None] = nullcontext()
         for action in actions:
             if events.is_archive_change(action) and not isinstance(action, events.ErasePayload):
                 changes.append(action)
                 continue
-            self._persist(changes)
-            self._do(action)
+            self._persist(changes, beside)
+            beside = nullcontext()
+            if isinstance(action, events.PersistSigned) and action.is_beside:
+                beside = self.guard_file.appending(action.records)
+            else:
+                self._do(action)
             self._tell_watchers(action)
-        self._persist(changes)
+        self._persist(changes, beside)
         if self.guard_file.is_grown:
             self.guard_file.compact()
         if self.store.is_snapshot_due:  # not before all blocks of this event are kept
             self.store.keep_snapshot(self.node.chain)
 
-    def _persist(self, changes: list[events.ArchiveChange]) -> None:
-        """What the node wants kept, one after the other, goes into one transaction."""
+    def _persist(self, changes: list[events.ArchiveChange], beside: AbstractContextManager[None]) -> None:
+        """What the node wants kept, one after the other, goes into one transaction, and what is beside it as well."""
         if not changes:
             return
-        with self.store.batch():
+        with beside, self.store.batch():
             for change in changes:
                 carry_out(change, self.store)
         for change in changes:

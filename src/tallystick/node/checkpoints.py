@@ -25,6 +25,8 @@ ANEW_AFTER_S: Final = 60
 MAX_AHEAD_S: Final = 60
 """A cosignature may be dated so far past a node's clock."""
 
+_ANSWERS_FIRST_MS: Final = 5
+"""A block that was named is cosigned so long after it is final: who waits for it is told before that sync."""
 _LATER_TIMES: Final = 4
 """Of a member, beside one a minute: peers may tell older ones first."""
 _MISSED_AFTER: Final = 3
@@ -129,7 +131,9 @@ class Checkpoints:
         """Sizes of which cosignatures may be kept, for nothing: they never became a quorum."""
         self._unkept_since_ms: int | None = None
         self._named: int | None = None
-        """The size at the newest block of this event that the chain names, until it is cosigned."""
+        """The size at the newest block that the chain names, until it is cosigned."""
+        self._named_ms: int | None = None
+        """When that block became final; `None`: in this event."""
         self._idle_since_ms: int | None = None
         """Since when the tip has stayed, and nothing has waited."""
         self._owes_tip = False
@@ -221,7 +225,7 @@ class Checkpoints:
         self._state, self._idle_since_ms, self._asked_for_tip = state, None, 0
         self._hold(state, epoch)
         if state.has_checkpoint:
-            self._named = state.log.size
+            self._named, self._named_ms = state.log.size, None
 
     def _hold(self, state: State, epoch: Epoch) -> None:
         size = state.log.size
@@ -297,9 +301,7 @@ class Checkpoints:
         if self._strange:
             actions.extend(ReportRefused(one, None) for one in self._strange)
             self._strange = []
-        if self._named is not None and not is_behind:
-            named, self._named = self._candidates.get(self._named), None
-            self._cosign(now_ms, named, actions)
+        naming_ms = self._cosign_named(now_ms, actions) if self._named is not None and not is_behind else None
         if not is_idle:
             self._idle_since_ms = None
         elif self._idle_since_ms is None:
@@ -311,7 +313,17 @@ class Checkpoints:
         cosigning_ms = self._due_ms(now_ms, self._idle_since_ms if self._owes_tip else None)
         asking_ms = self._ask_for_missed(now_ms, actions) if not is_behind else None
         keeping_ms = self._keep(now_ms, actions) if self._unkept else None
-        return min([one for one in (cosigning_ms, asking_ms, keeping_ms) if one is not None], default=None)
+        return min([one for one in (naming_ms, cosigning_ms, asking_ms, keeping_ms) if one is not None], default=None)
+
+    def _cosign_named(self, now_ms: int, actions: list[Action]) -> int | None:
+        """Cosign the newest named block, once those who wait for it were told. Returns when, if that is later."""
+        if self._named_ms is None:
+            self._named_ms = now_ms
+        if now_ms < (due_ms := self._named_ms + _ANSWERS_FIRST_MS):
+            return due_ms
+        named, self._named = self._named, None
+        self._cosign(now_ms, self._candidates.get(named) if named is not None else None, actions)
+        return None
 
     def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:
         """Ask peers for what a tip lacks that was fetched, or that a part of a quorum cosigned; once a minute.

@@ -163,6 +163,8 @@ class PersistSigned(Struct, frozen=True):
     """Append these records to the signing guard, and sync it, before anything that follows."""
 
     records: tuple[GuardRecord, ...]
+    is_beside: bool = False
+    """Whether what is kept right after it may be synced at the same time: either may outlive a crash alone."""
 
 
 class PersistFinalization(Struct, frozen=True):

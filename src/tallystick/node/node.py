@@ -41,6 +41,7 @@ from tallystick.node.epoch_ends import CosignedEnds, MlDsa, OwnPart
 from tallystick.node.events import Action, Broadcast, CheckedMessage, Event, Peer, Send, Timer, refuse
 from tallystick.node.finality_proofs import Proof, TrustedBlock
 from tallystick.node.gossip import Gossip
+from tallystick.node.keeping import kept_first
 from tallystick.node.knowledge import Knowledge
 from tallystick.node.late_votes import LateVotes
 from tallystick.node.limits import Allowances, Limits
@@ -194,7 +195,7 @@ class Node:
         self._report_equivocations(now_ms, self._agreement.take_equivocations(), actions)
         self._update_peers(now_ms, actions)
         self._settle_checkpoints(now_ms, actions)
-        return actions
+        return kept_first(actions)
 
     def _on_timer(self, now_ms: int, timer: Timer, actions: list[Action]) -> None:
         match timer:

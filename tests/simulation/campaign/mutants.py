@@ -31,6 +31,7 @@ from tallystick.node import knowledge
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.checkpoints import Checkpoints
 from tallystick.node.events import PersistCertificates, PersistSigned
+from tallystick.node.keeping import Stretch
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 from tallystick.node.sync import Sync
@@ -172,26 +173,9 @@ def epochs_begin_early() -> list[Replacement]:
     ]
 
 
-def votes_sent_before_the_guard_is_synced() -> list[Replacement]:
-    def carry_out(self, now_ms, outputs, actions):
-        start = len(actions)
-        original(self, now_ms, outputs, actions)
-        actions[start:] = sorted(actions[start:], key=lambda one: isinstance(one, PersistSigned))
-
-    original = SimplexDriver._carry_out
-    return [(SimplexDriver, "_carry_out", carry_out)]
-
-
-def database_before_guard() -> list[Replacement]:
-    return [
-        rewritten(
-            SimplexDriver,
-            "_carry_out",
-            ("    self._sync_guard(actions)\n    for output in outputs:\n",
-             "    for output in outputs:\n        if not isinstance(output, agreement.PersistQuorum):\n"
-             "            self._sync_guard(actions)\n"),
-        )
-    ]  # fmt: skip
+def _in_order(order: str) -> list[Replacement]:
+    """What one event asks for is carried out in this order."""
+    return [rewritten(Stretch, "in_order", ("[*self._passed_on, *signed, *self._kept, *self._told]", order))]
 
 
 def _dropped_at_a_restart(kind: int) -> list[Replacement]:
@@ -327,8 +311,14 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "a majority is a quorum": lambda: _quorum(lambda stake, total: 2 * stake > total),
     "two thirds, no more, are a quorum": lambda: _quorum(lambda stake, total: 3 * stake >= 2 * total),
     "the guard is not synced": lambda: _without(PersistSigned),
-    "votes are sent before the guard is synced": votes_sent_before_the_guard_is_synced,
-    "database before guard": database_before_guard,
+    "votes are sent before the guard is synced": lambda: _in_order(
+        "[*self._passed_on, *self._told, *signed, *self._kept]"
+    ),
+    "database before guard": lambda: _in_order("[*self._passed_on, *self._kept, *signed, *self._told]"),
+    "what the key signs is kept beside the guard": lambda: [(Stretch, "is_beside", True)],
+    "records are synced before what they rely on": lambda: [
+        rewritten(Stretch, "add", ("self.is_rested_on |=", "_ ="))
+    ],
     "own votes are forgotten at a restart": own_votes_are_forgotten_at_a_restart,
     "certificates are not persisted": lambda: _without(PersistQuorum),
     "finalize after nullify": lambda: _forgets(NULLIFY, "_vote_to_finalize"),
