@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 _ID_BYTES: Final = 32
 _HASH_BITS: Final = 0xFFFFFFFF
+_MOST_ABSENT: Final = 32_768
 
 
 class Place(NamedTuple):
@@ -87,12 +88,24 @@ class CertificateIndex:
         """Of each key in `_keys` its number."""
         self._mask = 0
         """Of a hash, the bits that name a bucket; where that is not split off yet, all but the highest of them."""
+        self._absent = set[bytes]()
+        """Ids found to be on no block so far: what is new is asked for several times before it is on one."""
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __contains__(self, certificate_id: bytes) -> bool:
         return self.log_index_of(certificate_id) is not None
+
+    def known(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Those of these ids that are on the chain; for who adds to it: on other threads only one by one."""
+        if len(self._absent) >= _MOST_ABSENT:
+            self._absent.clear()
+        asked = [one for one in ids if one not in self._absent]
+        known = {one for one in asked if self.log_index_of(one) is not None}
+        self._absent.update(asked)
+        self._absent -= known
+        return known
 
     @property
     def last_block(self) -> int:
@@ -157,7 +170,9 @@ class CertificateIndex:
             self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
         for _ in range(len(self) - self._first - len(self._heads)):
             self._split()
-        hashes = array("I", (hash(one) & _HASH_BITS for (one,) in iter_unpack("32s", ids)))
+        came = [one for (one,) in iter_unpack("32s", ids)]
+        self._absent.difference_update(came)
+        hashes = array("I", [hash(one) & _HASH_BITS for one in came])
         self._hashes += hashes
         heads, following, mask, buckets = self._heads, self._next, self._mask, len(self._heads)
         for number, hashed in enumerate(hashes, start=self._first + len(following) + 1):
