@@ -168,8 +168,7 @@ class CertificateIndex:
         self._ends += ends[1:]
         if added and not self._next:  # no bucket holds anything that a split would move
             self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
-        for _ in range(len(self) - self._first - len(self._heads)):
-            self._split()
+        self._split(len(self) - self._first)
         came = [one for (one,) in iter_unpack("32s", ids)]
         self._absent.difference_update(came)
         hashes = array("I", [hash(one) & _HASH_BITS for one in came])
@@ -215,18 +214,23 @@ class CertificateIndex:
         block_index = bisect_right(self._ends, number)
         return Place(block_index, number - self._ends[block_index - 1])
 
-    def _split(self) -> None:
-        """Make one bucket more, which takes its share of the one that has stood for it, in the same order."""
-        added, first = len(self._heads), self._first
-        if added > self._mask:
-            self._mask = 2 * self._mask + 1
-        end = self._heads[added & (self._mask >> 1)]
-        stays, moves = list[int](), list[int]()
-        while end > first:
-            (moves if self._hashes[end - 1 - first] & self._mask == added else stays).append(end)
-            end = self._next[end - 1 - first]
-        for chain in (stays, moves):
-            for one, before in pairwise((*chain, 0)):
-                self._next[one - 1 - first] = before
-        self._heads[added & (self._mask >> 1)] = stays[0] if stays else 0
-        self._heads.append(moves[0] if moves else 0)
+    def _split(self, buckets: int) -> None:
+        """Have so many buckets: each new one takes its share of that which has stood for it, in the same order."""
+        heads, following, hashes, first = self._heads, self._next, self._hashes, self._first
+        for added in range(len(heads), buckets):
+            if added > self._mask:
+                self._mask = 2 * self._mask + 1
+            mask, before = self._mask, added & (self._mask >> 1)
+            chain, end = list[int](), heads[before]
+            while end > first:
+                chain.append(end)
+                end = following[end - 1 - first]
+            moves = [one for one in chain if hashes[one - 1 - first] & mask == added]
+            heads.append(moves[0] if moves else 0)
+            if not moves:
+                continue
+            stays = [one for one in chain if hashes[one - 1 - first] & mask != added]
+            heads[before] = stays[0] if stays else 0
+            for part in (stays, moves) if stays else ():
+                for one, older in pairwise((*part, 0)):
+                    following[one - 1 - first] = older
