@@ -221,7 +221,8 @@ class CertificateIndex:
             if added > self._mask:
                 self._mask = 2 * self._mask + 1
             mask, before = self._mask, added & (self._mask >> 1)
-            chain, end = list[int](), heads[before]
+            chain: list[int] = []
+            end = heads[before]
             while end > first:
                 chain.append(end)
                 end = following[end - 1 - first]
