@@ -1,6 +1,6 @@
 """What tests start from: people, a ledger, signed certificates, legal blocks, and networks of nodes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -110,8 +110,8 @@ class Held:
     def __init__(self, *certificate_ids: bytes) -> None:
         self._ids = frozenset(certificate_ids)
 
-    def holds(self, certificate_id: bytes) -> bool:
-        return certificate_id in self._ids
+    def known(self, ids: Set[bytes]) -> Set[bytes]:
+        return self._ids & ids
 
     def find(self, certificate_id: bytes) -> Found | None:
         return None

@@ -73,7 +73,8 @@ class Waiting:
         return len(self.certificates)
 
     def choose(self, now_ms, base, above):
-        return [one for one in self.certificates if not above.holds(one.id)]
+        known = above.known({one.id for one in self.certificates})
+        return [one for one in self.certificates if one.id not in known]
 
 
 class Seat:

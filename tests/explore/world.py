@@ -148,7 +148,8 @@ class Box:
 
     def choose(self, now_ms: int, base: State, above: Above) -> list[Any]:
         """See `Waiting`."""
-        return [one for one in self.waiting if not above.holds(one.id)]
+        known = above.known({one.id for one in self.waiting})
+        return [one for one in self.waiting if one.id not in known]
 
 
 class BlindGuard(SigningGuard):

@@ -10,6 +10,7 @@ from tests.governed import GovernedScribe
 
 from tallystick.host.submissions import Submissions
 from tallystick.ledger.certificate import AnyCertificate
+from tallystick.ledger.certificate_index import CertificateIndex
 from tallystick.ledger.messages import Entry
 from tallystick.node.limits import Limits
 from tallystick.problems import Busy
@@ -19,7 +20,7 @@ def at_full_box(submitted: list[Any]) -> Submissions:
     """Those of a node whose box is full; it takes what is submitted all the same."""
     limits = Limits()
     full = {one.to_bytes(32, "big") for one in range(limits.box_certificates)}
-    chain = SimpleNamespace(certificate_index=(), place_of=lambda _: None)
+    chain = SimpleNamespace(certificate_index=CertificateIndex(), place_of=lambda _: None)
     node = SimpleNamespace(box=full, limits=limits, chain=chain)
 
     async def submit(entries: Any) -> list[None]:

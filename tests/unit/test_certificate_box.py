@@ -47,8 +47,8 @@ def contents(box):
     return [one.encoded for one in box], len(box), box.size_bytes, box.newest_ms(), box.ids(100)
 
 
-def chosen(box, base=FOUNDED, holds=NOTHING.holds):
-    return box.choose(START_MS, base, SimpleNamespace(holds=holds, find=NOTHING.find))
+def chosen(box, base=FOUNDED, above=()):
+    return box.choose(START_MS, base, SimpleNamespace(known={one.id for one in above}.intersection, find=NOTHING.find))
 
 
 def assert_refused(rule, box, entry):
@@ -154,9 +154,9 @@ def test_the_next_block_takes_what_waited_longest_and_fits():
 
 def test_what_blocks_below_hold_is_not_chosen_again():
     box, first, last = box_of(*statements(3)), *statements(3)[::2]
-    assert chosen(box, holds=lambda one: one == first.id) == statements(3)[1:]
-    assert chosen(box, holds=lambda one: one != last.id) == [last]
-    assert not chosen(box, holds=lambda one: one in {waiting.id for waiting in statements(3)})
+    assert chosen(box, above=[first]) == statements(3)[1:]
+    assert chosen(box, above=statements(3)[:-1]) == [last]
+    assert not chosen(box, above=statements(3))
 
 
 def test_what_is_illegal_on_another_base_stays_and_makes_way():

@@ -10,7 +10,7 @@ from tallystick.ledger.certificate_index import CertificateIndex, Found, Place
 
 
 def digest(number: int) -> bytes:
-    return sha256(number.to_bytes(8, "big")).digest()
+    return sha256(number.to_bytes(8, "big", signed=True)).digest()
 
 
 def issuer_of(certificate_id: bytes) -> bytes:
@@ -53,6 +53,18 @@ def test_what_was_taken_out_of_an_index_makes_the_same_index_again(counts, more,
     assert (len(again), again.last_block) == (len(places), places.last_block)
     assert {one: again.place_of(one) for one in expected} == expected
     assert [again.find(one) for one in expected] == [places.find(one) for one in expected]
+
+
+@given(st.lists(st.integers(0, 40), max_size=20), st.lists(st.integers(0, 40), min_size=1, max_size=20))
+def test_what_was_asked_for_before_it_came_is_known_once_it_is_there(counts, more):
+    (places, there), (_, expected) = filled(counts), filled(counts + more)
+    others = [digest(-1 - number) for number in range(9)]
+    for _ in range(2):
+        assert places.known([*expected, *others]) == there.keys()
+    whole, _ = filled(counts + more)
+    places.extend(*whole.between(places.last_block, whole.last_block))
+    for _ in range(2):
+        assert places.known([*expected, *others]) == expected.keys()
 
 
 class Elsewhere:

@@ -68,8 +68,8 @@ class Known(Knowledge):
         ids = [one.certificate.id for one in entries if self.has_verified(one.certificate)]
         return [one for one in entries if one.certificate.id not in ids], ids
 
-    def is_on_chain(self, certificate_id):
-        return certificate_id in self.chain
+    def on_chain(self, ids):
+        return self.chain.intersection(ids)
 
     def check_issuer(self, certificate):
         pass

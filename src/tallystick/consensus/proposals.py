@@ -1,6 +1,6 @@
 """The blocks above the final tip: those that are known whole, what the gate says of them, and those asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from tallystick.consensus.agreement import IllegalProposal, Output, RequestBlock
@@ -23,9 +23,9 @@ class Pending:
     """Of each certificate its place in the block."""
     parent: "Pending | None"
 
-    def holds(self, certificate_id: bytes) -> bool:
-        """Whether this block or one below it, down to the final tip, holds the certificate with this id."""
-        return any(certificate_id in link.ids for link in self.path())
+    def known(self, ids: Set[bytes]) -> Set[bytes]:
+        """Those of these ids whose certificates stand in this block, or one below it, down to the final tip."""
+        return set[bytes]().union(*(link.ids.keys() & ids for link in self.path()))
 
     def find(self, certificate_id: bytes) -> Found | None:
         """Where in the log that certificate stands then, and its issuer."""

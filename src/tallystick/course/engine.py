@@ -150,7 +150,7 @@ class Engine:
         except Refused:
             return False
         known = self._knowledge
-        return known.has_verified(entry.certificate) or known.is_on_chain(entry.certificate.id)
+        return known.has_verified(entry.certificate) or bool(known.on_chain([entry.certificate.id]))
 
     def take_certificate(self, certificate: object, peer: Peer) -> bool:
         """Take a certificate from a peer or a user, unless it is refused. Returns whether it was taken."""

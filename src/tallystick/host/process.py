@@ -1,6 +1,7 @@
 """One node as a process, from its data folder: started, run until it is told to stop or fails, and ended in order."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -129,6 +130,7 @@ async def _run(  # noqa: PLR0913, PLR0917  # as of `run_node`
         await verifier.start()
         await runner.start(started)
         note(logging.INFO, "running", ledger=ledger_id, key=wallet.public_key, address=address, index=node.state.index)
+        gc.freeze()  # what is there by now stays: no collection has to look at it
         async with open_doors(hosted):
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)

@@ -51,7 +51,10 @@ class Submissions:
         Waits for those that are taken, as `wait` does. Raises `Busy` when the box has no room for long.
         """
         by_id = {entry.certificate.id: entry for entry in entries}
-        refused = await self._submit_fresh({one: entry for one, entry in by_id.items() if not self._is_taken(one)})
+        node = self.runner.node
+        on_chain = node.chain.certificate_index.known(by_id)
+        fresh = {one: entry for one, entry in by_id.items() if one not in on_chain and one not in node.box}
+        refused = await self._submit_fresh(fresh)
         if timeout_s:
             await self.wait(by_id, timeout_s)
         return [refused.get(entry.certificate.id) or self.outcome(entry.certificate.id) for entry in entries]
@@ -71,10 +74,6 @@ class Submissions:
             if refusal.rule is not Rule.C1:
                 self._note_refused(one, refusal)
         return refused
-
-    def _is_taken(self, certificate_id: bytes) -> bool:
-        node = self.runner.node
-        return certificate_id in node.box or certificate_id in node.chain.certificate_index
 
     def outcome(self, certificate_id: bytes) -> Outcome:
         """What became of the certificate with this id, as far as is known here."""

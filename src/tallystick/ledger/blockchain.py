@@ -4,7 +4,7 @@ A `Blockchain` keeps what validating the next block takes, whatever the chain's 
 host's to keep (`PersistBlock`). Signatures are checked before a block comes here (node/intake.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Final, NamedTuple, Protocol
 
 from tallystick.ledger.block import Block, VerifiedBlock, check_form
@@ -32,16 +32,16 @@ CheckForger = Callable[[State, Header], None]
 class Above(Protocol):
     """The blocks between the tip and the base of another."""
 
-    def holds(self, certificate_id: bytes) -> bool:
-        """Whether the certificate with this id stands in one of them."""
+    def known(self, ids: Set[bytes]) -> Set[bytes]:
+        """Those of these ids whose certificates stand in one of them."""
 
     def find(self, certificate_id: bytes) -> Found | None:
         """Where in the log that certificate stands then, and its issuer."""
 
 
 class _Nothing:
-    def holds(self, certificate_id: bytes) -> bool:
-        return False
+    def known(self, ids: Set[bytes]) -> Set[bytes]:
+        return frozenset()
 
     def find(self, certificate_id: bytes) -> Found | None:
         return None
@@ -111,11 +111,11 @@ class Blockchain:
         if not params.min_block_certificates <= count <= params.max_block_certificates:
             allowed = f"{params.min_block_certificates} to {params.max_block_certificates}"
             raise Refused(Rule.B9, f"{count} certificates, {allowed} allowed")
-        ids = [certificate.id for certificate in block.certificates]
-        for certificate_id in ids:
-            if certificate_id in self.certificate_index or above.holds(certificate_id):
-                raise Refused(Rule.B6, f"certificate {certificate_id.hex()[:16]}… is on the chain already")
-        if len(set(ids)) < count:
+        ids = {certificate.id: None for certificate in block.certificates}
+        if known := self.certificate_index.known(ids) | above.known(ids.keys()):
+            first = next(one for one in ids if one in known)
+            raise Refused(Rule.B6, f"certificate {first.hex()[:16]}… is on the chain already")
+        if len(ids) < count:
             raise Refused(Rule.B6, "a certificate stands twice in the block")
 
 

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 _ID_BYTES: Final = 32
 _HASH_BITS: Final = 0xFFFFFFFF
+_MOST_ABSENT: Final = 32_768
 
 
 class Place(NamedTuple):
@@ -87,12 +88,24 @@ class CertificateIndex:
         """Of each key in `_keys` its number."""
         self._mask = 0
         """Of a hash, the bits that name a bucket; where that is not split off yet, all but the highest of them."""
+        self._absent = set[bytes]()
+        """Ids found to be on no block so far: what is new is asked for several times before it is on one."""
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __contains__(self, certificate_id: bytes) -> bool:
         return self.log_index_of(certificate_id) is not None
+
+    def known(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Those of these ids that are on the chain; for who adds to it: on other threads only one by one."""
+        if len(self._absent) >= _MOST_ABSENT:
+            self._absent.clear()
+        asked = [one for one in ids if one not in self._absent]
+        known = {one for one in asked if self.log_index_of(one) is not None}
+        self._absent.update(asked)
+        self._absent -= known
+        return known
 
     @property
     def last_block(self) -> int:
@@ -155,9 +168,10 @@ class CertificateIndex:
         self._ends += ends[1:]
         if added and not self._next:  # no bucket holds anything that a split would move
             self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
-        for _ in range(len(self) - self._first - len(self._heads)):
-            self._split()
-        hashes = array("I", (hash(one) & _HASH_BITS for (one,) in iter_unpack("32s", ids)))
+        self._split(len(self) - self._first)
+        came = [one for (one,) in iter_unpack("32s", ids)]
+        self._absent.difference_update(came)
+        hashes = array("I", [hash(one) & _HASH_BITS for one in came])
         self._hashes += hashes
         heads, following, mask, buckets = self._heads, self._next, self._mask, len(self._heads)
         for number, hashed in enumerate(hashes, start=self._first + len(following) + 1):
@@ -200,18 +214,24 @@ class CertificateIndex:
         block_index = bisect_right(self._ends, number)
         return Place(block_index, number - self._ends[block_index - 1])
 
-    def _split(self) -> None:
-        """Make one bucket more, which takes its share of the one that has stood for it, in the same order."""
-        added, first = len(self._heads), self._first
-        if added > self._mask:
-            self._mask = 2 * self._mask + 1
-        end = self._heads[added & (self._mask >> 1)]
-        stays, moves = list[int](), list[int]()
-        while end > first:
-            (moves if self._hashes[end - 1 - first] & self._mask == added else stays).append(end)
-            end = self._next[end - 1 - first]
-        for chain in (stays, moves):
-            for one, before in pairwise((*chain, 0)):
-                self._next[one - 1 - first] = before
-        self._heads[added & (self._mask >> 1)] = stays[0] if stays else 0
-        self._heads.append(moves[0] if moves else 0)
+    def _split(self, buckets: int) -> None:
+        """Have so many buckets: each new one takes its share of that which has stood for it, in the same order."""
+        heads, following, hashes, first = self._heads, self._next, self._hashes, self._first
+        for added in range(len(heads), buckets):
+            if added > self._mask:
+                self._mask = 2 * self._mask + 1
+            mask, before = self._mask, added & (self._mask >> 1)
+            chain: list[int] = []
+            end = heads[before]
+            while end > first:
+                chain.append(end)
+                end = following[end - 1 - first]
+            moves = [one for one in chain if hashes[one - 1 - first] & mask == added]
+            heads.append(moves[0] if moves else 0)
+            if not moves:
+                continue
+            stays = [one for one in chain if hashes[one - 1 - first] & mask != added]
+            heads[before] = stays[0] if stays else 0
+            for part in (stays, moves) if stays else ():
+                for one, older in pairwise((*part, 0)):
+                    following[one - 1 - first] = older

@@ -13,8 +13,11 @@ MAX_SUBJECT_CHARACTERS: Final = 256
 ML_DSA_KEY_BYTES: Final = 1_312
 ML_DSA_SIGNATURE_BYTES: Final = 2_420
 
-NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
-"""Pattern of text without control characters, for Python and for ECMAScript, which has no `\\Z`."""
+NO_CONTROLS: Final = rf"^[ -~\xa0-{chr(0x10FFFF)}]*$(?!\n)"
+"""Pattern of text without control characters, for Python and for ECMAScript (flag `u`), which has no `\\Z`.
+
+Python finds out what is in a set in half the time that it takes for what is not in one; each certificate is asked.
+"""
 ZERO_DIGEST: Final = bytes(32)
 UNSIGNED: Final = bytes(64)
 """Stands where a signature will be; never verifies."""

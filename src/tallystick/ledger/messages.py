@@ -275,16 +275,21 @@ def is_urgent(data: bytes) -> bool:
     return len(data) > 1 and data[1] in _URGENT
 
 
-def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES // 2) -> Iterator[tuple[T, ...]]:
+def _encoded_bytes(item: object) -> int:
+    return len(encode(item))
+
+
+def in_parts(
+    items: Iterable[T],
+    most: int,
+    most_bytes: int = MAX_MESSAGE_BYTES // 2,
+    size_of: Callable[[T], int] = _encoded_bytes,
+) -> Iterator[tuple[T, ...]]:
     """Cut into what messages hold: `most` items, near `most_bytes` (one item may exceed it); other fields need room."""
-    items = tuple(items)
-    if len(items) == 1 or (items and len(items) <= most and len(encode(items)) <= most_bytes):
-        yield items
-        return
     part: list[T] = []
     room_bytes = 0
     for item in items:
-        size_bytes = len(encode(item))
+        size_bytes = size_of(item)
         if part and (size_bytes > room_bytes or len(part) == most):
             yield tuple(part)
             part = []
@@ -296,7 +301,12 @@ def in_parts(items: Iterable[T], most: int, most_bytes: int = MAX_MESSAGE_BYTES 
 
 def certificates_in_parts(entries: Iterable[Entry], most_bytes: int) -> Iterator[Certificates]:
     """The entries in messages near this size."""
-    return (Certificates(part) for part in in_parts(entries, MAX_ENTRIES, most_bytes))
+    return (Certificates(part) for part in in_parts(entries, MAX_ENTRIES, most_bytes, _entry_bytes))
+
+
+def _entry_bytes(entry: Entry) -> int:
+    """About its size; of a certificate it is known."""
+    return len(entry.certificate.encoded) + (len(encode(entry.payload)) if entry.payload is not None else 2)
 
 
 def votes_in_parts(tallies: Iterable[Tally]) -> list[Votes]:

@@ -5,7 +5,7 @@ from typing import ClassVar, Final, TypeVar
 import nacl.bindings as sodium
 from msgspec.structs import replace
 
-from tallystick.ledger.encoding import Encoded, derived
+from tallystick.ledger.encoding import Encoded
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import Domain, signed_bytes
 
@@ -48,7 +48,7 @@ class Signable(Encoded):
 
     domain: ClassVar[Domain]
 
-    @derived
+    @property
     def body(self) -> bytes:
         """The canonical bytes up to the signature."""
         return self.encoded[:-_SIGNATURE_BYTES]

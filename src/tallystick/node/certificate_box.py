@@ -16,8 +16,10 @@ from tallystick.ledger.certificate import (
     Motion,
     Objection,
     Payload,
+    ProposalEvidence,
     StakingOperation,
     Statement,
+    VoteEvidence,
 )
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.errors import Refused, Rule
@@ -30,6 +32,7 @@ from tallystick.node.box_shares import BoxShares, Share
 from tallystick.node.evidence_pool import EvidencePool
 from tallystick.node.limits import Limits
 
+_MOVING = (StakingOperation, VoteEvidence, ProposalEvidence)
 _BLOCK_OVERHEAD_BYTES = 1024
 """More than a block's header, signature and array frames take."""
 
@@ -121,19 +124,20 @@ class CertificateBox:
         """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first."""
         chosen: list[AnyCertificate] = []
         stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
-        draft = Draft(base, context, self._finder(above))
+        draft, most = Draft(base, context, self._finder(above)), base.params.max_block_certificates
+        known = above.known(self._waiting.keys()) | above.known({one.id for one in self.evidence})
         for certificate in self:
-            if above.holds(certificate.id):
+            if certificate.id in known:
                 continue
-            if len(certificate.encoded) > room or len(chosen) == base.params.max_block_certificates:
+            size = len(certificate.encoded)
+            if size > room or len(chosen) == most:
                 break
             try:
-                moves = isinstance(certificate, StakingOperation | Evidence)
-                moved = stakes.after([certificate], context) if moves else stakes
+                moved = stakes.after([certificate], context) if isinstance(certificate, _MOVING) else stakes
                 draft.add(certificate)
             except Refused:
                 continue
-            stakes, room = moved, room - len(certificate.encoded)
+            stakes, room = moved, room - size
             chosen.append(certificate)
         return chosen
 
@@ -187,7 +191,7 @@ class CertificateBox:
             entry = self._remove(certificate.id)
             if entry and entry.payload and certificate.payload_hash:
                 payloads[certificate.payload_hash] = entry.payload
-            if certificate.id in self.evidence and isinstance(certificate, Evidence):
+            if self.evidence and certificate.id in self.evidence and isinstance(certificate, Evidence):
                 self.evidence.remove(certificate.offender)
         self._state = state
         return payloads, [*self.evidence.drop_illegal(state), *self._project_again(), *self._drop_illegal()]
@@ -220,9 +224,9 @@ class CertificateBox:
             return None
         issuer = waiting.entry.certificate.issuer
         self._shares.change(waiting.shares, -1, -waiting.size_bytes)
-        self._staking.pop(certificate_id, None)
-        self._decisions.pop(certificate_id, None)
-        self._until_ms.pop(certificate_id, None)
+        for bound in (self._staking, self._decisions, self._until_ms):
+            if bound:
+                bound.pop(certificate_id, None)
         self.size_bytes -= waiting.size_bytes
         self._of_issuer[issuer] -= 1
         if not self._of_issuer[issuer]:

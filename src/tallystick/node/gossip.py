@@ -171,9 +171,10 @@ class Gossip:
         self.grafted(peer)
         return [Send(peer, CertificateRequest(asking))]
 
-    def received(self, certificate_id: bytes) -> None:
-        """A certificate came, so it may be asked for again if it is ever lost."""
-        self._asked.pop(certificate_id, None)
+    def received(self, ids: Iterable[bytes]) -> None:
+        """Certificates came, so they may be asked for again if they are ever lost."""
+        for one in ids if self._asked else ():
+            self._asked.pop(one, None)
 
     # ---- announcing -------------------------------------------------------------------------------------------
 

@@ -83,9 +83,10 @@ class Intake:
 
     def _check_entries(self, entries: tuple[Entry, ...]) -> CheckedMessage:
         others, known = self._knowledge.sort_out(entries)  # most of what gossip brings was heard from another side
-        good, refusals, is_on_chain = list[Entry](), list[Refused](), self._knowledge.is_on_chain
+        good, refusals = list[Entry](), list[Refused]()
+        on_chain = self._knowledge.on_chain([one.certificate.id for one in others])
         for entry in others:
-            if is_on_chain(entry.certificate.id):
+            if entry.certificate.id in on_chain:
                 known.append(entry.certificate.id)
                 continue
             try:

@@ -1,6 +1,6 @@
 """What a node knows already, and what it wants: intake verifies nothing twice, or in vain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tallystick.ledger import messages
 from tallystick.ledger.certificate import (
@@ -52,9 +52,9 @@ class Knowledge:
         self.wanted_votes = agreement.wanted_votes
         """Of these votes those that would count."""
 
-    def is_on_chain(self, certificate_id: bytes) -> bool:
-        """Whether the chain has a certificate with this id: another with the same is refused, however signed (C5)."""
-        return certificate_id in self._copy.chain.certificate_index
+    def on_chain(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Those of these ids that are on the chain: another certificate with one of them is refused (C5)."""
+        return self._copy.chain.certificate_index.known(ids)
 
     def check_issuer(self, certificate: AnyCertificate) -> None:
         """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""

@@ -3,7 +3,7 @@
 No clock, no randomness, no I/O. The simulator, the course and the real host drive this same class.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from itertools import islice
 
 from msgspec.structs import replace
@@ -285,14 +285,17 @@ class Node:
 
     # ---- certificates -----------------------------------------------------------------------------------------
 
-    def _on_entries(self, now_ms: int, peer: Peer | None, entries: Iterable[Entry], actions: list[Action]) -> None:
+    def _on_entries(self, now_ms: int, peer: Peer | None, entries: Sequence[Entry], actions: list[Action]) -> None:
         accepted = []
+        ids = [one.certificate.id for one in entries]
+        on_chain = self.chain.certificate_index.known(ids)
+        self._gossip.received(ids)
         for offered in entries:
             certificate = offered.certificate
-            self._gossip.received(certificate.id)
-            entry = Entry(certificate) if self._search.is_erased(certificate.payload_hash) else offered
+            is_erased = offered.payload is not None and self._search.is_erased(certificate.payload_hash)
+            entry = Entry(certificate) if is_erased else offered
             try:
-                self._check_certificate(certificate, now_ms)
+                self._check_certificate(certificate, on_chain, now_ms)
                 self.box.add(entry, now_ms)
             except Refused as refused:
                 if peer is None:
@@ -314,8 +317,8 @@ class Node:
         self._share(now_ms, actions)
         self._has_news(now_ms, actions)
 
-    def _check_certificate(self, certificate: AnyCertificate, now_ms: int) -> None:
-        if (place := self.chain.place_of(certificate.id)) is not None:
+    def _check_certificate(self, certificate: AnyCertificate, on_chain: Set[bytes], now_ms: int) -> None:
+        if certificate.id in on_chain and (place := self.chain.place_of(certificate.id)) is not None:
             raise Refused(Rule.C5, f"certificate {certificate.id.hex()[:16]}… is in block {place.block_index}")
         ahead_ms = self.chain.state.params.certificate_ahead_ms
         if ahead_ms is not None and certificate.timestamp_ms > now_ms + ahead_ms:

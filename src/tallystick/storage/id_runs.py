@@ -173,7 +173,8 @@ class IdRuns:
 
     def candidates(self, certificate_id: bytes, select: Select) -> list[int]:
         """The numbers of certificates whose ids have the same 8 first bytes: hardly ever more than the one."""
-        leading, mark, found = int.from_bytes(certificate_id[:4]), certificate_id[4:6], list[int]()
+        found: list[int] = []
+        leading, mark = int.from_bytes(certificate_id[:4]), certificate_id[4:6]
         for shift, bounds, marks, run in self.filters:
             bucket = leading >> shift
             at = marks.find(mark, bounds[bucket], bounds[bucket + 1])

@@ -15,7 +15,6 @@ from tallystick.storage.sqlite_file import Database
 
 _ID_BYTES: Final = 32
 _ROW_CERTIFICATES: Final = 512
-_MOST_ABSENT: Final = 32_768
 _ROW_AT: Final = "SELECT * FROM ids WHERE first <= ? ORDER BY first DESC, last_block DESC LIMIT 1"
 _issuers: Final = msgspec.msgpack.Decoder(tuple[list[bytes], bytes])
 
@@ -86,9 +85,6 @@ class KeptIds:
         self._runs, self._open_reader = runs, open_reader
         self._lock = Lock()
         self._reads: Database | None = None
-        self._filters = runs.filters
-        self._absent = set[bytes]()
-        """Ids that are known not to be on these runs: a certificate that is new is asked for several times."""
         self._row: IdRow | None = None
         """The last one that was read: who looks up one certificate looks up its neighbours."""
 
@@ -101,11 +97,6 @@ class KeptIds:
 
     def number_of(self, certificate_id: bytes) -> int | None:
         """As of an `Older`."""
-        if self._filters is not self._runs.filters or len(self._absent) >= _MOST_ABSENT:
-            self._filters, self._absent = self._runs.filters, set()
-        absent = self._absent
-        if certificate_id in absent:
-            return None
         try:
             candidates = self._runs.candidates(certificate_id, self._select)
         except ValueError as error:
@@ -113,7 +104,6 @@ class KeptIds:
         for number in candidates:  # nearly always there is none
             if self.ids(number, 1) == certificate_id:
                 return number
-        absent.add(certificate_id)
         return None
 
     def with_prefix(self, prefix: str) -> list[int]:

@@ -22,7 +22,7 @@ from tallystick.problems import DamagedStore
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _MOST_WORDS: Final = 16
 BLOCKS_AT_ONCE: Final = 16
 _REMEMBERED_FACETS: Final = 1024
@@ -34,7 +34,7 @@ CREATE TABLE covering (log_index INTEGER PRIMARY KEY, payload_hash BLOB NOT NULL
   words TEXT NOT NULL, facets TEXT NOT NULL);
 CREATE INDEX by_payload ON covering (payload_hash);
 CREATE INDEX lacking ON covering (log_index) WHERE NOT has_payload;
-CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='2 3 4',
+CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='4',
   tokenize="unicode61 remove_diacritics 2");
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
@@ -202,7 +202,7 @@ _BREAK: Final = "\n"
 
 def _document(certificate: AnyCertificate, payload: Payload | None) -> tuple[str, str]:
     words = certificate.subject if isinstance(certificate, Statement) else ""
-    facets = f"{_facet('issuer', certificate.issuer)} {_facet('kind', kind_of(certificate).encode())}"
+    facets = _facets(certificate.issuer, kind_of(certificate))
     return _with_payload(words, facets, payload) if payload else (words, facets)
 
 
@@ -218,6 +218,10 @@ def _with_payload(words: str, facets: str, payload: Payload) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=_REMEMBERED_FACETS)
+def _facets(issuer: bytes, kind: str) -> str:
+    return f"{_facet('issuer', issuer)} {_facet('kind', kind.encode())}"
+
+
 def _facet(name: str, value: bytes) -> str:
     """A word that nobody writes by chance."""
     return f"{name}{sha256(value).hexdigest()[:24]}"
