@@ -114,12 +114,16 @@ class CertificateBox:
 
     # ---- for a block ------------------------------------------------------------------------------------------
 
-    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
-        """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first."""
+    def choose(self, now_ms: int, base: State, above: Above, until_ms: int = MAX_TIMESTAMP_MS) -> list[AnyCertificate]:
+        """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first.
+
+        Of the others those that came by some time.
+        """
         chosen: list[AnyCertificate] = []
         stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
         draft = Draft(base, context, self._finder(above))
-        for certificate in self:
+        came = (one.entry.certificate for one in self._waiting.values() if one.since_ms <= until_ms)
+        for certificate in chain(self.evidence, came):
             if above.holds(certificate.id):
                 continue
             if len(certificate.encoded) > room or len(chosen) == base.params.max_block_certificates:
