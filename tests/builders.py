@@ -32,7 +32,7 @@ from tallystick.ledger.certificate import (
 from tallystick.ledger.certificate_index import Found
 from tallystick.ledger.epoch import Epoch
 from tallystick.ledger.errors import Refused, Rule
-from tallystick.ledger.fields import ZERO_DIGEST
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS, ZERO_DIGEST
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.genesis import Allotment, Genesis, make_genesis
 from tallystick.ledger.header import VERSION, Header, SignedHeader
@@ -123,7 +123,7 @@ class EmptyBox:
     def __len__(self) -> int:
         return 0
 
-    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
+    def choose(self, now_ms: int, base: State, above: Above, until_ms: int = MAX_TIMESTAMP_MS) -> list[AnyCertificate]:
         return []
 
 

@@ -38,6 +38,7 @@ from tallystick.consensus.signing_guard import SigningGuard
 from tallystick.consensus.simplex import Simplex
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS
 from tallystick.ledger.transition import make_header
 from tallystick.ledger.vote import FINALIZE, NAMES, NOTARIZE, NULLIFY, cast, tally_of
 from tests.builders import CY, GENESIS, MEMBERS, START_MS, sign_block, statement
@@ -68,13 +69,15 @@ class Waiting:
 
     def __init__(self):
         self.certificates = []
+        self.came_ms = {}
+        """By id."""
 
     def __len__(self):
         return len(self.certificates)
 
-    def choose(self, now_ms, base, above):
+    def choose(self, now_ms, base, above, until_ms=MAX_TIMESTAMP_MS):
         known = above.known({one.id for one in self.certificates})
-        return [one for one in self.certificates if one.id not in known]
+        return [one for one in self.certificates if self.came_ms[one.id] <= until_ms and one.id not in known]
 
 
 class Seat:
@@ -120,7 +123,8 @@ class Seat:
             case ["parent", view, parent_view, name]:
                 simplex.views.heard_parent_view(int(view), self.blocks[name].hash, int(parent_view))
             case ["waits", subject]:
-                self.box.certificates.append(statement(subject, ledger=self.genesis.ledger_id))
+                self.box.certificates.append(one := statement(subject, ledger=self.genesis.ledger_id))
+                self.box.came_ms[one.id] = self.now_ms
             case [words] if words[0] == "+":
                 self.now_ms += int(words)
             case ["quorum", *ballot]:

@@ -32,6 +32,7 @@ from tallystick.consensus.view_timer import ViewTimer
 from tallystick.consensus.views import Views, ViewState
 from tallystick.ledger.blockchain import NOTHING, Above, Blockchain
 from tallystick.ledger.errors import Refused, Rule
+from tallystick.ledger.fields import MAX_TIMESTAMP_MS
 from tallystick.ledger.finality import Finalization
 from tallystick.ledger.genesis import Allotment, make_genesis
 from tallystick.ledger.params import Params
@@ -146,7 +147,7 @@ class Box:
         """See `Waiting`."""
         return len(self.waiting)
 
-    def choose(self, now_ms: int, base: State, above: Above) -> list[Any]:
+    def choose(self, now_ms: int, base: State, above: Above, until_ms: int = MAX_TIMESTAMP_MS) -> list[Any]:
         """See `Waiting`."""
         known = above.known({one.id for one in self.waiting})
         return [one for one in self.waiting if one.id not in known]

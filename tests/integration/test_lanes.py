@@ -1,4 +1,4 @@
-"""Votes overtake certificates on their way through a node: from a peer's frames, and between slices of a submission."""
+"""Votes overtake certificates on their way through a node, and what members sent goes before what users submit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,8 +17,17 @@ from tallystick.ledger.keys import is_signed
 from tallystick.ledger.messages import Certificates, Entry, Votes, encode_message
 from tallystick.ledger.vote import NULLIFY, tally_of
 from tallystick.network.replay import replayed
-from tallystick.network.transport import Connected, Received, Transport
-from tallystick.node.events import CertificatesSubmitted, Event, MessageReceived, Started
+from tallystick.network.transport import Connected, Disconnected, Received, Transport
+from tallystick.node.events import (
+    Action,
+    CertificatesSubmitted,
+    Event,
+    MessageReceived,
+    SetTimer,
+    Started,
+    Timer,
+    TimerFired,
+)
 from tallystick.node.node import Node
 from tallystick.node.simplex_driver import SimplexDriver
 from tallystick.storage.store import Store
@@ -62,6 +71,8 @@ class Told(Node):
         super().__init__(*args, **more)
         self.told: list[str] = []
         self.on_told: Callable[[str], object] = lambda what: None
+        self.asks: list[Action] = []
+        """What it asks for with its next answer, whatever it is told."""
 
     def handle(self, now_ms: int, event: Event) -> list[Any]:
         match event:
@@ -71,7 +82,10 @@ class Told(Node):
                 self._note(checked.message.entries[0].certificate.subject)
             case MessageReceived(_, checked):
                 self._note("vote")
-        return super().handle(now_ms, event)
+            case TimerFired(Timer.SYNC):
+                self._note("time")
+        asked, self.asks = self.asks, []
+        return [*super().handle(now_ms, event), *asked]
 
     def _note(self, what: str) -> None:
         self.told.append(what)
@@ -148,6 +162,61 @@ def test_a_vote_is_handled_before_all_certificates_that_are_looked_at_or_wait(tm
         for one in desk.held:
             one.set_result(None)
         await desk.until("vote", *subjects(20))
+
+    at_a_desk(tmp_path, story)
+
+
+def test_no_more_than_one_message_in_bulk_is_looked_at_before_a_vote(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.receive(*frames(20), VOTE)
+        await desk.until("vote")
+        assert len(desk.held) <= 1
+
+    at_a_desk(tmp_path, story)
+
+
+def test_a_vote_that_came_before_a_time_was_up_is_told_before(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.node.asks = [SetTimer(Timer.SYNC, 0)]
+        desk.runner.handle(TimerFired(Timer.GOSSIP))
+        desk.receive(VOTE)
+        await desk.until("vote", "time")
+
+    at_a_desk(tmp_path, story)
+
+
+def submission(desk: Desk) -> "asyncio.Task[list[Any]]":
+    others = statements(30)[20:]
+    return asyncio.create_task(desk.runner.submit([Entry(one) for one in others]))
+
+
+def test_what_a_member_sent_goes_before_what_a_user_submits_after_it(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.receive(*frames(3))
+        submitted = submission(desk)
+        while len(desk.held) < 3:
+            await asyncio.sleep(0)
+        desk.is_holding = False
+        for _ in range(100):
+            await asyncio.sleep(0)
+        for one in desk.held:
+            one.set_result(None)
+        await submitted
+        assert desk.node.told == [*subjects(3), "submitted"]
+
+    at_a_desk(tmp_path, story)
+
+
+def test_a_user_waits_for_no_member_that_is_gone(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.receive(*frames(3))
+        submitted = submission(desk)
+        while len(desk.held) < 3:
+            await asyncio.sleep(0)
+        desk.is_holding = False
+        desk.wire.tell(Disconnected(PEER, "gone"))
+        await submitted
+        assert desk.node.told == ["submitted"]
 
     at_a_desk(tmp_path, story)
 

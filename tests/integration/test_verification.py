@@ -313,6 +313,28 @@ def test_urgent_claims_are_verified_before_all_that_wait():
     assert order.index("urgent") == 1
 
 
+def test_claims_that_wait_in_bulk_and_become_urgent_are_verified_before_others():
+    order = []
+
+    async def use(verifier):
+        async def ask(name, claims, **how):
+            found = await verifier.verify(claims, **how)
+            order.append(name)
+            return found
+
+        bulk = [asyncio.create_task(ask("bulk", unseen(600, 600 * number))) for number in range(3)]
+        await until(lambda: fullness(verifier) > 0.8)
+        proposed = unseen(1800)[-100:]
+        urgent = asyncio.create_task(ask("urgent", proposed, is_urgent=True))
+        few = asyncio.create_task(ask("few", proposed[:2], is_urgent=True))
+        assert await urgent == [False] * 100
+        assert await few == [False] * 2
+        assert await asyncio.gather(*bulk) == [[False] * 600] * 3
+
+    with_verifier(use, workers=1)
+    assert set(order[:2]) == {"urgent", "few"}
+
+
 def test_urgent_claims_are_bounded_by_themselves():
     count = CLAIMS_PER_WORKER * 9 // 8
 

@@ -237,3 +237,9 @@ def test_every_prefix_of_the_box_is_legal_and_its_account_is_right(moves):
         assert chosen(box, scribe.state) == list(box)
         for count in range(1, len(box) + 1):
             scribe.chain.after(scribe.draft(*list(box)[:count]))
+
+
+def test_of_what_waits_that_is_chosen_which_came_by_some_time():
+    box = box_of(*statements(3))
+    assert box.choose(START_MS, FOUNDED, NOTHING, 1) == statements(3)[:2]
+    assert box.choose(START_MS, FOUNDED, NOTHING) == statements(3)

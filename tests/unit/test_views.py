@@ -301,4 +301,5 @@ def test_no_stake_no_leader():
     assert Epoch(0, StakeTable({}), 1, START_MS).members == ()
     seat = observer(leaders="dot", genesis=found(ADA, BEN, CY))
     assert seat.simplex.views.leader(1) is None
-    assert not seat.simplex.views.is_leader_silent()
+    assert not seat.simplex.views.is_leader_unheard()
+    assert not seat.simplex.views.is_leader_gone()

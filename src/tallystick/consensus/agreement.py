@@ -18,8 +18,8 @@ class Waiting(Protocol):
     def __len__(self) -> int:
         """How many certificates wait, those in blocks that are not final among them."""
 
-    def choose(self, now_ms: int, base: State, above: Above) -> list[AnyCertificate]:
-        """Certificates for a block made now on `base`, legal in this order."""
+    def choose(self, now_ms: int, base: State, above: Above, until_ms: int = ...) -> list[AnyCertificate]:
+        """Certificates for a block made now on `base`, legal in this order: all, or those that came by some time."""
 
 
 class SendProposal(NamedTuple):

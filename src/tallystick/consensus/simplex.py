@@ -29,7 +29,7 @@ from tallystick.consensus.proposals import Pending, Proposals
 from tallystick.consensus.recovery import Recovery
 from tallystick.consensus.signing_guard import Confirmed, GuardStatus, SigningGuard
 from tallystick.consensus.view_timer import ViewTimer
-from tallystick.consensus.views import Draw, Views
+from tallystick.consensus.views import SILENT_VIEWS, Draw, Views
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import NOTHING, Above, Blockchain, check_clock
 from tallystick.ledger.epoch import Epoch
@@ -221,12 +221,17 @@ class Simplex:
         self._vote(NOTARIZE, self.view, proposal.block, proposal)
 
     def _forge(self, now_ms: int, waiting: Waiting, parent: Pending | None) -> VerifiedBlock | None:
-        """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge."""
+        """A block on the parent (`None`: on the final tip), or `None`: there is nothing to forge.
+
+        What waited when the view was entered has been passed on by now; others may lack what came since.
+        """
         base: State = parent.state if parent else self.chain.state
         above: Above = parent or NOTHING
         if base.epoch.number != self.epoch.number or not self.guard.may_sign_header(self.epoch.number, self.view):
             return None
-        if not (chosen := waiting.choose(now_ms, base, above)):
+        entered_ms = self._timed(now_ms, waiting).since_ms or now_ms
+        chosen = waiting.choose(now_ms, base, above, entered_ms) or waiting.choose(now_ms, base, above)
+        if not chosen:
             return None
         header = make_header(base, self.view, now_ms, self.guard.key, chosen, self.chain.finder(above))
         signature = self.guard.sign_header(header)
@@ -263,10 +268,20 @@ class Simplex:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
         is_illegal = state.proposed is not None and self.proposals.refusal(state.proposed) is not None
-        is_silent = timer.since_ms is not None and self.views.is_leader_silent()
+        is_silent = timer.since_ms is not None and self._is_leader_silent(now_ms)
         is_late = _has_come(timer.deadline_ms(state.proposed is not None), now_ms)
         if (is_late or is_illegal or is_silent) and self._may_nullify():
             self._vote(NULLIFY, self.view)
+
+    def _is_leader_silent(self, now_ms: int) -> bool:
+        """Whether the leader is gone, or was not heard in views of which the oldest was entered long enough ago.
+
+        Where views end fast, three of them are over before the votes of a member that is busy, and not dead, come.
+        """
+        return self.views.is_leader_gone() or _has_come(self._silence_ms(), now_ms)
+
+    def _silence_ms(self) -> int | None:
+        return self.timer.silence_ms(self.view - SILENT_VIEWS) if self.views.is_leader_unheard() else None
 
     def _persist(self) -> None:
         """(4) Certificates that were gathered, and blocks, are durable before the first vote that rests on them."""
@@ -329,7 +344,7 @@ class Simplex:
             return None
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
         times = [timer.settled_ms(), timer.deadline_ms(state.proposed is not None), timer.repeat_ms()]
-        times.append(timer.relay_ms() if self.views.news else None)
+        times += [timer.relay_ms() if self.views.news else None, self._silence_ms()]
         block = self.proposals.whole(state.proposed) if state.proposed is not None else None
         ahead_ms = self.chain.state.params.block_ahead_ms
         if block is not None and ahead_ms is not None:

@@ -244,15 +244,16 @@ class Views:
         nullifying = self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0)
         return 3 * nullifying > self.epoch.total or any(one.chosen for _, one in self.open())
 
-    def is_leader_silent(self) -> bool:
-        """Whether the leader is gone, or was not heard in the last `SILENT_VIEWS` views, all lived through here.
+    def is_leader_gone(self) -> bool:
+        """Whether the leader's connection ended and it has not proposed: who has is not waited for in vain."""
+        return self.leader(self.view) in self.gone and self.at(self.view).proposed is None
 
-        Whoever voted in the certificate that entered this view is not silent for that long; who is gone and has
-        proposed in it is not waited for in vain.
+    def is_leader_unheard(self) -> bool:
+        """Whether the leader was not heard in the last `SILENT_VIEWS` views, all lived through here.
+
+        Whoever voted in the certificate that entered this view is not silent for that long.
         """
         leader, oldest = self.leader(self.view), self.view - SILENT_VIEWS
-        if leader in self.gone and self.at(self.view).proposed is None:
-            return True
         if leader is None or max(self._heard.get(leader, 0), self.lived_from) >= oldest:
             return False
         return self.entered_by is None or leader not in self.entered_by.members

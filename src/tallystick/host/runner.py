@@ -61,8 +61,8 @@ class _Lane:
         self.is_urgent = is_urgent
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.waiting_bytes = 0
-        self.unhandled = 0
-        """Messages that wait or are checked."""
+        self.received = self.handled = 0
+        """Messages that came, and those of them that the node was told."""
         self.is_paused = False
 
 
@@ -87,7 +87,10 @@ class Runner:
         self._intake = Intake(node.chain.ledger_id, node.knowledge)
         self._lanes: dict[bytes, list[_Lane]] = {}
         """Of each peer two, in bulk and urgent: a vote waits for no certificates that came before it."""
-        self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
+        self._bulk_turn, self._door_turn = asyncio.Lock(), asyncio.Lock()
+        self._bulk_handled = asyncio.Event()
+        """Set when the node was told a message in bulk, or will never be."""
+        self._timers: dict[events.Timer, asyncio.Handle] = {}
         self._reports = ReportLog()
         self._look: asyncio.TimerHandle | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -137,7 +140,22 @@ class Runner:
         return refused
 
     async def _check_entries(self, entries: list[Entry]) -> list[events.CheckedEntry | Refused]:
+        async with self._door_turn:
+            await self._let_members_go_first()
+        await self._give_way()
         return await settle(lambda verify: check_entries(self._intake.verifying_by(verify), entries), self._verify_all)
+
+    async def _let_members_go_first(self) -> None:
+        """Wait until the node has what members had sent in bulk by now.
+
+        They propose it soon. Were more taken in here than is looked at of theirs, every proposal would have to wait.
+        """
+        stake_of = self.node.state.epoch.stake
+        due = [(peer, lanes[False], lanes[False].received) for peer, lanes in self._lanes.items() if stake_of(peer)]
+        for peer, lane, received in due:
+            while lane.handled < received and lane in self._lanes.get(peer, ()):
+                self._bulk_handled.clear()
+                await self._bulk_handled.wait()
 
     # ---- what peers send ----------------------------------------------------------------------------------------
 
@@ -166,6 +184,7 @@ class Runner:
         if (lanes := self._lanes.pop(peer, None)) is not None:
             for lane in lanes:
                 lane.taker.cancel()
+            self._bulk_handled.set()
             self.handle(events.PeerDisconnected(peer))
 
     def _queue(self, peer: bytes, frame: bytes) -> None:
@@ -173,7 +192,7 @@ class Runner:
             return
         lane = lanes[is_urgent(frame)]
         self.last_heard_ms[peer] = now_ms()
-        lane.unhandled += 1
+        lane.received += 1
         lane.frames.put_nowait(frame)
         lane.waiting_bytes += len(frame)
         if lane.waiting_bytes > _LANE_BYTES and not lane.is_paused:
@@ -195,7 +214,9 @@ class Runner:
                 checked = await checks.popleft()
                 if not lane.is_urgent:
                     await self._give_way()
-                lane.unhandled -= 1
+                lane.handled += 1
+                if not lane.is_urgent:
+                    self._bulk_handled.set()
                 self.handle(events.MessageReceived(peer, checked))
         except Exception as error:
             self._fail(error)
@@ -204,16 +225,26 @@ class Runner:
                 check.cancel()
 
     async def _give_way(self) -> None:
-        """Let the event loop get to all else, and urgent messages to the node, before the next in bulk."""
-        for _ in range(_WAYS):
-            await asyncio.sleep(0)
-            if not any(lanes[True].unhandled for lanes in self._lanes.values()):
-                return
+        """Let the event loop get to all else, and urgent messages to the node, before the next in bulk.
+
+        One piece of work in bulk is done in a turn of the loop, wherever it comes from.
+        """
+        async with self._bulk_turn:
+            for _ in range(_WAYS):
+                await asyncio.sleep(0)
+                if not self._has_urgent():
+                    return
+
+    def _has_urgent(self) -> bool:
+        """Whether urgent messages are here that the node was not told yet."""
+        return any(lanes[True].handled < lanes[True].received for lanes in self._lanes.values())
 
     async def _check(self, peer: bytes, frame: bytes, *, is_urgent: bool) -> events.CheckedMessage:
         def check(verify: Verify) -> events.CheckedMessage:
             return self._intake.verifying_by(verify).check(peer, frame)
 
+        if not is_urgent:
+            await self._give_way()
         return await settle(check, self._verify_all, is_urgent=is_urgent)
 
     # ---- the node -----------------------------------------------------------------------------------------------
@@ -361,7 +392,11 @@ class Runner:
         delay_s = max(0, at_ms - now_ms()) / 1000
         self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self._fire, timer)
 
-    def _fire(self, timer: events.Timer) -> None:
+    def _fire(self, timer: events.Timer, ways: int = _WAYS) -> None:
+        """A time has come; urgent messages that came before are told first, or they would be late by our own fault."""
+        if ways and self._has_urgent():
+            self._timers[timer] = asyncio.get_running_loop().call_soon(self._fire, timer, ways - 1)
+            return
         self._timers.pop(timer, None)
         self.handle(events.TimerFired(timer))
 

@@ -162,6 +162,8 @@ class Verifier:
         Waits while too much is under way. Urgent claims wait for urgent ones alone, or for what a worker has already.
         """
         queue = self._urgent if is_urgent else self._bulk
+        if is_urgent:
+            self._hasten(claims)
         share = min(BATCH_CLAIMS, max(MIN_SHARE_CLAIMS, -(-len(claims) // len(self._workers))))
         batches = []
         for start in range(0, len(claims), share):
@@ -206,6 +208,17 @@ class Verifier:
         self._bulk.in_line_left = self._urgent.in_line_left = IN_LINE_CLAIMS
         self._forget()
         self._hand_over()
+
+    def _hasten(self, claims: Sequence[Claim]) -> None:
+        """What waits in bulk and is urgent now goes with what is: in whole batches, which others wait for."""
+        urgent = {self._batch_of[claim] for claim in claims if claim in self._batch_of}
+        for batch in [one for one in self._bulk.batches if one in urgent]:
+            self._bulk.batches.remove(batch)
+            self._urgent.batches.append(batch)
+            self._bulk.under_way -= len(batch.claims)
+            self._urgent.under_way += len(batch.claims)
+            batch.queue = self._urgent
+            self._changed.set()
 
     async def _room_for(self, queue: _Queue, count: int) -> None:
         async with queue.turn:  # first come, first served

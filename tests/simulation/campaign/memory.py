@@ -108,6 +108,7 @@ LIMITS = {
     "Recovery._recovering": _HOSTS,
     "ViewTimer._place": 2,
     "ViewTimer._final": 2,
+    "ViewTimer._entered": 4,
     "Views._early": 3 * _HOSTS,
     "Views._heard": _HOSTS,
     "Views.gone": _HOSTS,

@@ -236,8 +236,8 @@ def tallies_in_any_order() -> list[Replacement]:
     return [rewritten(vote, "check_tally", ("if members != sorted(set(members)):", "if False:"))]
 
 
-def two_and_three_delta_swapped() -> list[Replacement]:
-    change = ("deltas = 3 if is_proposed else 2", "deltas = 2 if is_proposed else 3")
+def two_and_five_delta_swapped() -> list[Replacement]:
+    change = ("deltas = _LONGEST if is_proposed else 2", "deltas = 2 if is_proposed else _LONGEST")
     return [rewritten(ViewTimer, "deadline_ms", change)]
 
 
@@ -379,7 +379,7 @@ MUTANTS: dict[str, Callable[[], list[Replacement]]] = {
     "stalls are not reset": lambda: [rewritten(Sync, "answered", ("share.stalls = 0", "pass"))],
     "routes are never cleared": routes_are_never_cleared,
     "tally members in any order": tallies_in_any_order,
-    "2 delta and 3 delta swapped": two_and_three_delta_swapped,
+    "2 delta and 5 delta swapped": two_and_five_delta_swapped,
     "who decides is not asked": who_decides_is_not_asked,
     "anybody certifies": anybody_certifies,
     "half of the stake decides": lambda: [

@@ -13,7 +13,7 @@ from tallystick.ledger.vote import FINALIZE, NOTARIZE, NULLIFY
 from tallystick.network.simulated import Link
 
 DELTA_MS = 300
-TIMEOUT_MS = 3 * DELTA_MS
+TIMEOUT_MS = 5 * DELTA_MS
 """The time after which a member gives up a view that somebody proposed in, as long as views end in final blocks."""
 
 HELD_BACK_MS = 5 * DELTA_MS
