@@ -6,6 +6,7 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
