@@ -193,6 +193,9 @@ class Curious:
     def sort_out(self, entries: tuple[Entry, ...]) -> tuple[list[Entry], list[bytes]]:
         return list(entries), []
 
+    def on_chain(self, _ids: list[bytes]) -> set[bytes]:
+        return set()
+
     def wanted_votes(self, votes: Votes) -> Votes:
         return votes
 
