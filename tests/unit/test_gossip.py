@@ -121,6 +121,16 @@ def test_who_brought_it_first_is_not_pruned_nor_is_who_is_no_peer(source):
     assert pushed(gossip) == {"x", "y"}
 
 
+def test_what_was_heard_before_a_peer_left_prunes_no_link():
+    """Where it came first is gone: were the links over which it came again pruned, too, none might be left."""
+    gossip = connected("x", "y", "z")
+    gossip.offer(Entry(statement()), "z", 0)
+    assert pruned(gossip, "y", statement().id, now_ms=1) == []
+    gossip.disconnected("z")
+    assert pruned(gossip, "x", statement().id) == []
+    assert pushed(gossip) == {"x", "y"}
+
+
 def test_the_link_that_the_pruning_certificate_came_over_becomes_eager():
     gossip = connected("x", "y")
     gossip.pruned("x")

@@ -306,8 +306,6 @@ class Checkpoints:
             self._idle_since_ms = None
         elif self._idle_since_ms is None:
             self._idle_since_ms = now_ms
-        if not (self._owes_tip or self._was_behind or self._unkept):
-            return None
         if self._owes_tip and not is_behind and self._has_settled(now_ms):
             self._cosign(now_ms, self._tip, actions)
         cosigning_ms = self._due_ms(now_ms, self._idle_since_ms if self._owes_tip else None)
