@@ -299,7 +299,8 @@ def test_damage_is_told_at_the_start_and_by_check_with_advice() -> None:
 # ---- an old copy ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("members", "has_backup"), [(3, False), (4, True)], ids=["nothing left", "old backup"])
+@pytest.mark.parametrize("members", [3, 4])
+@pytest.mark.parametrize("has_backup", [True, False], ids=["old backup", "nothing left"])
 def test_a_node_that_lost_its_database_and_not_its_guard_votes_at_once_and_does_not_contradict_itself(
     members: int, has_backup: bool
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.builders import ADA, BEN, GENESIS, statements, vote
+from tests.integration.wire import Wire
 
 from tallystick.consensus.simplex import Simplex
 from tallystick.host import runner as host
@@ -34,34 +35,6 @@ from tallystick.storage.store import Store
 
 PEER = BEN.public_key
 VOTE = encode_message(Votes((tally_of([vote(NULLIFY, member=BEN)]),)))
-
-
-class Wire:
-    """A transport that a test speaks for."""
-
-    def __init__(self) -> None:
-        self.paused: list[bool] = []
-
-    async def start(self, on_event: Callable[[Any], None]) -> None:
-        self.tell = on_event
-
-    async def stop(self) -> None:
-        pass
-
-    def admit(self, is_admitted: object) -> None:
-        pass
-
-    def dial(self, peer: bytes, address: str) -> None:
-        pass
-
-    def send(self, peer: bytes, frame: bytes) -> None:
-        pass
-
-    def pause(self, peer: bytes, *, is_urgent: bool = False) -> None:
-        self.paused.append(is_urgent)
-
-    def resume(self, peer: bytes, *, is_urgent: bool = False) -> None:
-        self.paused.remove(is_urgent)
 
 
 class Told(Node):
@@ -185,18 +158,20 @@ def test_a_vote_that_came_before_a_time_was_up_is_told_before(tmp_path: Path) ->
     at_a_desk(tmp_path, story)
 
 
-def submission(desk: Desk) -> "asyncio.Task[list[Any]]":
+async def submitted_behind_three(desk: Desk) -> "asyncio.Task[list[Any]]":
+    """A user's submission, after a member's three messages whose signatures are being verified; no later ones are."""
+    desk.receive(*frames(3))
     others = statements(30)[20:]
-    return asyncio.create_task(desk.runner.submit([Entry(one) for one in others]))
+    submitted = asyncio.create_task(desk.runner.submit([Entry(one) for one in others]))
+    while len(desk.held) < 3:
+        await asyncio.sleep(0)
+    desk.is_holding = False
+    return submitted
 
 
 def test_what_a_member_sent_goes_before_what_a_user_submits_after_it(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
-        desk.receive(*frames(3))
-        submitted = submission(desk)
-        while len(desk.held) < 3:
-            await asyncio.sleep(0)
-        desk.is_holding = False
+        submitted = await submitted_behind_three(desk)
         for _ in range(100):
             await asyncio.sleep(0)
         for one in desk.held:
@@ -209,11 +184,7 @@ def test_what_a_member_sent_goes_before_what_a_user_submits_after_it(tmp_path: P
 
 def test_a_user_waits_for_no_member_that_is_gone(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
-        desk.receive(*frames(3))
-        submitted = submission(desk)
-        while len(desk.held) < 3:
-            await asyncio.sleep(0)
-        desk.is_holding = False
+        submitted = await submitted_behind_three(desk)
         desk.wire.tell(Disconnected(PEER, "gone"))
         await submitted
         assert desk.node.told == ["submitted"]

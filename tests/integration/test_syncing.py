@@ -12,6 +12,7 @@ import apsw
 import pytest
 from tests.builders import ADA, BEN, FinalScribe, found, simplex_driver, statement, vote
 from tests.integration.fault_disk import Delete, Disk, Sync, Write
+from tests.integration.wire import Wire
 
 from tallystick.consensus.agreement import PersistQuorum
 from tallystick.consensus.signing_guard import Signed
@@ -40,20 +41,12 @@ WITH_OWN_VOTE: list[Action] = [SIGNED, PersistQuorum((tally_of([VOTE]),), ()), V
 PATIENCE_S = 60
 
 
-class Wire:
-    """A transport that writes down what leaves."""
+class LoggedWire(Wire):
+    """Writes down that something leaves."""
 
     def __init__(self, log: list[str]) -> None:
+        super().__init__()
         self._log = log
-
-    async def start(self, on_event: Callable[[Any], None]) -> None:
-        self.tell = on_event
-
-    async def stop(self) -> None:
-        pass
-
-    def admit(self, is_admitted: object) -> None:
-        pass
 
     def send(self, peer: bytes, frame: bytes) -> None:
         self._log.append("sent")
@@ -101,7 +94,7 @@ class Machine:
         with store, GuardFile.open(self.path / "guard", ADA.public_key) as guard_file:
             agreement = simplex_driver(ADA, ALONE)
             node = Scripted(replayed(ALONE, agreement.check_forger, store), agreement, archive=store)
-            wire: Any = Wire(self.log)
+            wire: Any = LoggedWire(self.log)
             runner = Runner(node, Kept(store, guard_file), wire, _verify)
             yield runner
 

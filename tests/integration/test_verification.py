@@ -271,15 +271,22 @@ def test_a_bounded_number_is_under_way_and_the_others_wait():
     assert 1 - 100 / CLAIMS_PER_WORKER < with_verifier(use, workers=1) <= 1
 
 
+def asking(verifier, order):
+    """What asks under a name, which is noted in `order` when it is answered."""
+
+    async def ask(name, claims, **how):
+        found = await verifier.verify(claims, **how)
+        order.append(name)
+        return found
+
+    return ask
+
+
 def test_a_call_larger_than_what_may_be_under_way_keeps_nobody_else_out():
-    order = []
+    order = list[str]()
 
     async def use(verifier):
-        async def ask(name, claims):
-            found = await verifier.verify(claims)
-            order.append(name)
-            return found
-
+        ask = asking(verifier, order)
         large = asyncio.create_task(ask("large", unseen(4 * CLAIMS_PER_WORKER)))
         await until(lambda: fullness(verifier) > 0.9)
         small = asyncio.create_task(ask("small", good_and_bad()[:20]))
@@ -291,14 +298,10 @@ def test_a_call_larger_than_what_may_be_under_way_keeps_nobody_else_out():
 
 
 def test_urgent_claims_are_verified_before_all_that_wait():
-    order = []
+    order = list[str]()
 
     async def use(verifier):
-        async def ask(name, claims, **how):
-            found = await verifier.verify(claims, **how)
-            order.append(name)
-            return found
-
+        ask = asking(verifier, order)
         bulk = [asyncio.create_task(ask("bulk", unseen(900, 900 * number))) for number in range(3)]
         await until(lambda: fullness(verifier) > 0.5)
         votes = good_and_bad()[:40]
@@ -314,14 +317,10 @@ def test_urgent_claims_are_verified_before_all_that_wait():
 
 
 def test_claims_that_wait_in_bulk_and_become_urgent_are_verified_before_others():
-    order = []
+    order = list[str]()
 
     async def use(verifier):
-        async def ask(name, claims, **how):
-            found = await verifier.verify(claims, **how)
-            order.append(name)
-            return found
-
+        ask = asking(verifier, order)
         bulk = [asyncio.create_task(ask("bulk", unseen(600, 600 * number))) for number in range(3)]
         await until(lambda: fullness(verifier) > 0.8)
         proposed = unseen(1800)[-100:]

@@ -126,8 +126,14 @@ def test_the_library_is_installed_and_told_of(tmp_path: Path) -> None:
 CARGO_LOCK = build_native.CARGO_LOCK
 
 
+def runs_cargo() -> bool:
+    """It may be there and not run: rustup needs to be told of a toolchain."""
+    asks = ["cargo", "--version"]
+    return which("cargo") is not None and subprocess.run(asks, check=False, capture_output=True).returncode == 0
+
+
 @pytest.mark.skipif(
-    which("cargo") is None or not CARGO_LOCK.exists(), reason="no cargo, or `make fast` did not run: NO TESTS IN RUST"
+    not CARGO_LOCK.exists() or not runs_cargo(), reason="no cargo, or `make fast` did not run: NO TESTS IN RUST"
 )
 def test_the_tests_in_rust_pass() -> None:
     build_native.cargo("test", "--release", "--locked", "--offline", "--quiet", "--target-dir", "target")

@@ -291,12 +291,13 @@ class Runner:
             self.store.keep_snapshot(self.node.chain)
 
     def _persist(self, changes: list[events.ArchiveChange], beside: AbstractContextManager[None]) -> None:
-        """What the node wants kept, one after the other, goes into one transaction, and what is beside it as well."""
-        if not changes:
-            return
-        with beside, self.store.batch():
-            for change in changes:
-                carry_out(change, self.store)
+        """What the node wants kept, one after the other, goes into one transaction, synced while `beside` is."""
+        with beside:
+            if not changes:
+                return
+            with self.store.batch():
+                for change in changes:
+                    carry_out(change, self.store)
         for change in changes:
             self._tell_watchers(change)
         changes.clear()

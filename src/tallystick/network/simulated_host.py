@@ -150,7 +150,7 @@ class SimulatedHost:
             return actions
         for place, action in enumerate(actions):
             if isinstance(action, events.PersistSigned) and action.is_beside:
-                kept = takewhile(lambda one: isinstance(one, events.ArchiveChange), actions[place + 1 :])
+                kept = takewhile(events.is_archive_change, actions[place + 1 :])
                 end = place + 1 + sum(1 for _ in kept)
                 return [*actions[:place], *actions[place + 1 : end], action, *self._as_synced(actions[end:])]
         return actions

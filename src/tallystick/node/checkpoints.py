@@ -301,7 +301,7 @@ class Checkpoints:
         if self._strange:
             actions.extend(ReportRefused(one, None) for one in self._strange)
             self._strange = []
-        naming_ms = self._cosign_named(now_ms, actions) if self._named is not None and not is_behind else None
+        naming_ms = None if self._named is None or is_behind else self._cosign_named(now_ms, self._named, actions)
         if not is_idle:
             self._idle_since_ms = None
         elif self._idle_since_ms is None:
@@ -313,14 +313,14 @@ class Checkpoints:
         keeping_ms = self._keep(now_ms, actions) if self._unkept else None
         return min([one for one in (naming_ms, cosigning_ms, asking_ms, keeping_ms) if one is not None], default=None)
 
-    def _cosign_named(self, now_ms: int, actions: list[Action]) -> int | None:
+    def _cosign_named(self, now_ms: int, size: int, actions: list[Action]) -> int | None:
         """Cosign the newest named block, once those who wait for it were told. Returns when, if that is later."""
         if self._named_ms is None:
             self._named_ms = now_ms
         if now_ms < (due_ms := self._named_ms + _ANSWERS_FIRST_MS):
             return due_ms
-        named, self._named = self._named, None
-        self._cosign(now_ms, self._candidates.get(named) if named is not None else None, actions)
+        self._named = None
+        self._cosign(now_ms, self._candidates.get(size), actions)
         return None
 
     def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:

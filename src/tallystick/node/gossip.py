@@ -61,12 +61,13 @@ class Gossip:
         """A peer is gone. If the tree went through it, the lazy link that is there longest takes its place at once.
 
         What the substitute has heard in the meantime it announces; waiting for that would cost a second or so. Nothing
-        heard until now prunes: the links over which it came again may be all that is left.
+        heard until now prunes then: the links over which it came again may be all that is left.
         """
         self._level.discard(peer)
-        self._lowest.clear()
-        self._repeaters = {}
+        self._repeaters.pop(peer, None)
         if self._eager.pop(peer, False):
+            self._lowest.clear()
+            self._repeaters = {}
             substitute = next((one for one, is_eager in self._eager.items() if not is_eager), None)
             if substitute is not None:
                 self._eager[substitute] = True

@@ -11,12 +11,12 @@ from tallystick.ledger.messages import Certificates
 from tallystick.ledger.vote import Tally
 from tallystick.node.events import (
     Action,
-    ArchiveChange,
     ErasePayload,
     Multicast,
     PersistBlock,
     PersistFinalization,
     PersistSigned,
+    is_archive_change,
 )
 
 
@@ -56,9 +56,9 @@ class Stretch:
                 self._signed += records
             case Multicast(_, Certificates()):
                 self._passed_on.append(action)
-            case _ if isinstance(action, ArchiveChange) and not isinstance(action, ErasePayload):
-                self.is_rested_on |= isinstance(action, PersistQuorum | PersistBlock)
-                self._kept.append(action)
+            case change if is_archive_change(change) and not isinstance(change, ErasePayload):
+                self.is_rested_on |= isinstance(change, PersistQuorum | PersistBlock)
+                self._kept.append(change)
             case _:  # an erasure is a transaction of its own
                 self._told.append(action)
 
