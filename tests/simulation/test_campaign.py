@@ -408,7 +408,7 @@ CAUGHT_AT = {
     "anybody leads": 1,
     "who lost its guard votes at once": 2,
     "the floor is not synced": 1,
-    "the box loses what was voted for": 28,
+    "the box loses what was voted for": 2,
     "what users submit is not persisted": 4,
     "certificates are not told to who missed them": 2,
     "an early block is nullified": 11,
