@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from benchmarks.result import Figure, at_most, figure
-from benchmarks.workload import HOP_MS, MEMBERS, ledger, member_wallets, statements
+from benchmarks.workload import HOP_MS, MEMBERS, cpu_seconds, ledger, member_wallets, statements
+from tallystick.host.verification import verify_in_line
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.params import Params
+from tallystick.ledger.vote import FINALIZE, NOTARIZE, Ballot, cast
 from tallystick.network.simulated import Link, SimulatedNetwork
 from tallystick.network.simulated_host import member
 from tallystick.node.events import Report, ReportBlock
 
 BLOCKS = 20
+ROUNDS = 5
 
 
 def hops_and_cost() -> Iterator[Figure]:
@@ -24,6 +27,19 @@ def hops_and_cost() -> Iterator[Figure]:
         yield figure("block every", what, [between], "hops", goal=hops, at=members)
         yield figure("final after", what, [final], "hops", goal=hops, at=members)
         yield figure("cost", f"{what}, a block and member, without verification", [1000 * seconds], "ms", at=members)
+        yield figure(
+            "votes", "verifying those of a block at one member, each for itself", _votes_ms(members), "ms", at=members
+        )
+
+
+def _votes_ms(members: int) -> list[float]:
+    """Processor time of verifying two votes of each other member as they come."""
+    wallets = member_wallets(members)
+    ledger_id = ledger(wallets).ledger_id
+    ballots = [Ballot(kind, 0, 1, ledger_id) for kind in (NOTARIZE, FINALIZE)]
+    votes = [cast(wallet, ledger_id, ballot) for ballot in ballots for wallet in wallets[1:]]
+    claims = [(one.ballot.signed_bytes(ledger_id), one.signature, one.member) for one in votes]
+    return [1000 * cpu_seconds(lambda: [verify_in_line([one]) for one in claims]) for _ in range(ROUNDS)]
 
 
 def _run(members: int) -> tuple[float, float, float]:

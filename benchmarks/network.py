@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import nacl.bindings as sodium
@@ -111,17 +112,32 @@ def sync(certificates: int, rounds: int) -> Iterator[Figure]:
 
 
 def _joined(invite: str, joiner: DataFolder, certificates: int) -> float:
-    """Certificates a second that a new node fetches, verifies and keeps, from the first that it has to the last."""
+    """Certificates a second that a new node fetches, verifies and keeps."""
     environment = {**os.environ, "TALLYSTICK_PASSPHRASE": ""}
     join = [sys.executable, "-m", "tallystick", "join", invite, "--data", str(joiner.path), "--no-passphrase"]
     subprocess.run(join, check=True, env=environment, capture_output=True)
-    with _running([joiner]):
-        while not (begun_with := _status(joiner).log_size):
+    return synced(joiner, 0, certificates).rate
+
+
+class Synced(NamedTuple):
+    """What a node did that fetched, verified and kept certificates."""
+
+    rate: float
+    """A second, from the first to the last."""
+    spent_us: float
+    """Processor time of each, its workers included."""
+
+
+def synced(joiner: DataFolder, held: int, certificates: int) -> Synced:
+    """Run a node that holds some of these certificates until it has all."""
+    with running([joiner]) as nodes:
+        while (begun_with := _status(joiner).log_size) <= held:
             time.sleep(0.01)
-        began_s = time.perf_counter()
+        began_s, spent_before_s = time.perf_counter(), spent_s(sessions_of(nodes))
         while _status(joiner).log_size < certificates:
             time.sleep(0.01)
-        return (certificates - begun_with) / (time.perf_counter() - began_s)
+        count, took_s = certificates - begun_with, time.perf_counter() - began_s
+        return Synced(count / took_s, 1e6 * (spent_s(sessions_of(nodes)) - spent_before_s) / count)
 
 
 # ---- feeding --------------------------------------------------------------------------------------------------------
@@ -232,12 +248,13 @@ def running_network(members: int, command: Sequence[str] = COMMAND) -> Iterator[
     with tempfile.TemporaryDirectory() as into:
         port = ports(members).start
         folders = found_here("bench", Path(into) / "net", members, "", params=PARAMS, port=port)
-        with _running(folders, command) as nodes:
+        with running(folders, command) as nodes:
             yield nodes
 
 
 @contextmanager
-def _running(folders: Sequence[DataFolder], command: Sequence[str] = COMMAND) -> Iterator[LocalNetwork[NodeProcess]]:
+def running(folders: Sequence[DataFolder], command: Sequence[str] = COMMAND) -> Iterator[LocalNetwork[NodeProcess]]:
+    """Their nodes, which run until it is left."""
     with LocalNetwork([NodeProcess(folder, command=command) for folder in folders]) as nodes:
         for node in nodes.nodes:
             node.launch("--log-level", "warning")

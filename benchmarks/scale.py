@@ -1,11 +1,12 @@
 """A store as it grows to millions of certificates: what each costs early and late, and what a node then holds.
 
-10 million take 5 GB and, on a machine that does nothing else, some ten minutes. Signatures are neither made nor
-verified: neither depends on the length. `python -m benchmarks.scale FILE` starts a chain
-from a store and tells what that takes.
+10 million take 10 GB and, on a machine that does nothing else, some twenty minutes. Signatures are made and verified
+only of what nodes then sync, the first and the last certificates: neither depends on the length.
+`python -m benchmarks.scale FILE` starts a chain from a store and tells what that takes.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,15 +18,16 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.late_sync import SYNCED, Stores, at_both_ends
 from benchmarks.result import Figure, at_most, figure
 from benchmarks.workload import CREATED_MS, ISSUERS, ledger, statements
-from tallystick.course.lone_forger import LoneForger
-from tallystick.course.stake_rule import StakeRule
+from tallystick.consensus.proof_of_stake import check_drawn
 from tallystick.ledger.block import Block, VerifiedBlock, verified
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import Statement
 from tallystick.ledger.keys import Domain
 from tallystick.ledger.transition import make_header
+from tallystick.ledger.vote import FINALIZE, Ballot, Tally, cast, tally_of
 from tallystick.network.replay import TAIL_SIGNATURES, replayed
 from tallystick.node.events import PersistBlock
 from tallystick.storage.store import Store
@@ -36,8 +38,8 @@ STRETCH_BLOCKS = 48
 """Three snapshots' worth."""
 LOOK_UPS = 20_000
 STARTS = 3
-SIGNED = TAIL_SIGNATURES + BLOCK
-FORGER = LoneForger(StakeRule()).check_forger
+SIGNED = SYNCED + TAIL_SIGNATURES + BLOCK
+"""Of the last certificates: what nodes sync, and what a start verifies of those before."""
 
 
 class Stretch(NamedTuple):
@@ -69,13 +71,12 @@ class Started(NamedTuple):
     """Looking up any certificate's, wall time."""
 
 
-def grown(path: Path, count: int) -> Iterator[Stretch]:
-    """Grow a store at `path` to so many certificates, as a node does beside verifying."""
-    genesis = ledger(ISSUERS[:1])
-    chain = Blockchain(genesis, FORGER)
-    with Store.create(path, genesis) as store:
-        blocks = _blocks(chain, count)
-        while len(chain.certificate_index) < count:
+def grown(path: Path, until: int, count: int) -> Iterator[Stretch]:
+    """Grow the store at `path`, of a ledger that is to have `count`, as a node does beside verifying."""
+    with Store.open(path) as store:
+        chain = replayed(store.genesis, check_drawn, store)
+        blocks = _blocks(chain, until, count)
+        while len(chain.certificate_index) < until:
             yield _stretch(store, chain, islice(blocks, STRETCH_BLOCKS))
         store.keep_snapshot(chain)
 
@@ -83,10 +84,11 @@ def grown(path: Path, count: int) -> Iterator[Stretch]:
 def _stretch(store: Store, chain: Blockchain, blocks: Iterator[VerifiedBlock]) -> Stretch:
     at, gate, append, snapshots = len(chain.certificate_index), 0.0, 0.0, [0.0]
     for block in blocks:
+        votes = _finalization(chain, block)
         start = time.process_time()
         chain.append(block)
         passed = time.process_time()
-        store.append(PersistBlock(block, ()))
+        store.append(PersistBlock(block, (), votes))
         appended = time.process_time()
         if store.is_snapshot_due:
             store.keep_snapshot(chain)
@@ -96,18 +98,24 @@ def _stretch(store: Store, chain: Blockchain, blocks: Iterator[VerifiedBlock]) -
     return Stretch(at, gate * share, append * share, sum(snapshots) * share, 1e3 * max(snapshots))
 
 
-def _blocks(chain: Blockchain, count: int) -> Iterator[VerifiedBlock]:
-    """Signed are the last ones: a start verifies them."""
+def _blocks(chain: Blockchain, until: int, count: int) -> Iterator[VerifiedBlock]:
+    """Signed are those that nodes sync, and those that a start verifies."""
     forger = ISSUERS[0]
-    for first in range(0, count, BLOCK):
-        size = min(count - first, BLOCK)
-        is_signed = first + SIGNED >= count
+    for first in range(len(chain.certificate_index), until, BLOCK):
+        size = min(until - first, BLOCK)
+        is_signed = first < SYNCED or first + SIGNED >= count
         chosen = (
             statements(chain.genesis, size, first) if is_signed else [_statement(first + one) for one in range(size)]
         )
         header = make_header(chain.state, chain.state.index + 1, 0, forger.public_key, chosen)
         signature = forger.sign(Domain.BLOCK, header.ledger_id, header.encoded)
         yield verified(Block(header, signature, tuple(chosen)))
+
+
+def _finalization(chain: Blockchain, block: Block) -> Tally:
+    """The votes of the only member."""
+    ballot = Ballot(FINALIZE, block.header.epoch, block.header.view, block.hash)
+    return tally_of([cast(ISSUERS[0], chain.ledger_id, ballot)])
 
 
 def _statement(number: int) -> Statement:
@@ -127,7 +135,7 @@ def started(path: Path) -> Started:
 def _measured(path: Path) -> Started:
     start, begun = time.perf_counter(), time.process_time()
     with Store.open(path) as store:
-        chain = replayed(store.genesis, FORGER, store)
+        chain = replayed(store.genesis, check_drawn, store)
         start_s, start_cpu_s = time.perf_counter() - start, time.process_time() - begun
         rss, pss = _memory()
         index = chain.certificate_index
@@ -154,10 +162,16 @@ def _memory() -> tuple[int, int]:
 def long_lived(count: int) -> Iterator[Figure]:
     """A store of so many certificates."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.db"
-        stretches = list(grown(path, count))
-        starts = [started(path) for _ in range(STARTS)]
-        size_bytes = path.stat().st_size
+        stores = Stores(*(Path(folder) / f"{name}.db" for name in Stores._fields))
+        Store.create(stores.whole, ledger(ISSUERS[:1])).close()
+        stretches = list(grown(stores.whole, SYNCED, count))
+        shutil.copy(stores.whole, stores.beginning)
+        stretches += grown(stores.whole, count - SYNCED, count)
+        shutil.copy(stores.whole, stores.but_the_end)
+        stretches += grown(stores.whole, count, count)
+        starts = [started(stores.whole) for _ in range(STARTS)]
+        size_bytes = stores.whole.stat().st_size
+        ends = list(at_both_ends(stores))
     first, last = (median(one.total_us for one in part) for part in (stretches[:3], stretches[-9:]))
     for part, name in (("gate_us", "gate"), ("append_us", "store"), ("snapshot_us", "snapshots")):
         for one in stretches[:: max(1, len(stretches) // 10)]:
@@ -176,6 +190,15 @@ def long_lived(count: int) -> Iterator[Figure]:
     yield figure("memory", "a process with a node's chain, resident", held, "MB", goal=goal, at=count)
     yield figure("look-up, absent", "processor time", [one.miss_us for one in starts], "µs", at=count)
     yield figure("look-up, present", "on the clock", [one.hit_us for one in starts], "µs", at=count)
+    what, bound = (
+        f"{SYNCED:,} certificates that a node fetches, verifies and keeps",
+        1.05 if count <= CERTIFICATES else 1.1,
+    )
+    costs = [end.spent_us / beginning.spent_us for beginning, end in ends]
+    about = f"{what}, processor time: the last ones / the first ones"
+    yield figure("sync, end / beginning", about, costs, goal=at_most(bound), at=count)
+    rates = [end.rate / beginning.rate for beginning, end in ends]
+    yield figure("sync, speed", f"{what}, a second: the last ones / the first ones", rates, at=count)
 
 
 if __name__ == "__main__":
