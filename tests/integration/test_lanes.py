@@ -15,7 +15,7 @@ from tallystick.host import runner as host
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.runner import Kept, Runner
 from tallystick.ledger.keys import is_signed
-from tallystick.ledger.messages import Certificates, Entry, Votes, encode_message
+from tallystick.ledger.messages import Certificates, Entry, Prune, Votes, encode_message
 from tallystick.ledger.vote import NULLIFY, tally_of
 from tallystick.network.replay import replayed
 from tallystick.network.transport import Connected, Disconnected, Received, Transport
@@ -262,5 +262,57 @@ def test_what_is_refused_of_a_submission_stands_where_it_was_submitted(
         mixed = [good[0], other[1], good[2], other[3], good[4]]
         refused = await desk.runner.submit([Entry(one) for one in mixed])
         assert [one is None for one in refused] == [True, False, True, False, True]
+
+    at_a_desk(tmp_path, story)
+
+
+def test_a_member_that_goes_on_sending_shuts_no_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_AHEAD", 4)
+
+    async def story(desk: Desk) -> None:
+        desk.is_holding = False
+        desk.receive(*frames(100))
+        await desk.runner.submit([Entry(one) for one in statements(120)[119:]])
+        assert 4 <= desk.node.told.index("submitted") < 50
+
+    at_a_desk(tmp_path, story)
+
+
+def test_a_flood_of_urgent_messages_holds_up_all_that_waits_once_and_not_each_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_WAYS", 16)
+
+    async def story(desk: Desk) -> None:
+        desk.is_holding = False
+        desk.node.on_told = lambda what: desk.receive(VOTE) if what == "vote" else None
+        desk.receive(*[VOTE] * 20)
+        submissions = [desk.runner.submit([Entry(one)]) for one in statements(30)]
+        await asyncio.gather(*submissions)
+        desk.node.on_told = lambda what: None
+        assert desk.node.told.count("vote") < 2_000, "each would have waited for some 70"
+
+    at_a_desk(tmp_path, story)
+
+
+def test_a_flood_of_urgent_messages_holds_up_no_timer_for_ever(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        desk.node.on_told = lambda what: desk.receive(VOTE) if what == "vote" else None
+        desk.node.asks = [SetTimer(Timer.SYNC, 0)]
+        desk.receive(*[VOTE] * 20)
+        while desk.node.told.count("vote") < 20_000 and "time" not in desk.node.told:
+            await asyncio.sleep(0)
+        desk.node.on_told = lambda what: None
+        assert "time" in desk.node.told
+
+    at_a_desk(tmp_path, story)
+
+
+def test_small_messages_count_for_more_than_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_LANE_BYTES", 2_000)
+
+    async def story(desk: Desk) -> None:
+        desk.receive(*[encode_message(Prune())] * 40)
+        assert desk.wire.paused == [True]
 
     at_a_desk(tmp_path, story)

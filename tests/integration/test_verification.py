@@ -329,9 +329,31 @@ def test_claims_that_wait_in_bulk_and_become_urgent_are_verified_before_others()
         assert await urgent == [False] * 100
         assert await few == [False] * 2
         assert await asyncio.gather(*bulk) == [[False] * 600] * 3
+        assert verifier._bulk.under_way == verifier._urgent.under_way == 0
 
     with_verifier(use, workers=1)
     assert set(order[:2]) == {"urgent", "few"}
+
+
+def test_what_becomes_urgent_leaves_its_room_to_who_waits_for_it():
+    async def use(verifier):
+        kill(pids_of(verifier), signal.SIGSTOP)
+        full = unseen(CLAIMS_PER_WORKER)
+        first = asyncio.create_task(verifier.verify(full))
+        await until(lambda: verifier._bulk.under_way == CLAIMS_PER_WORKER)
+        second = asyncio.create_task(verifier.verify(unseen(100, CLAIMS_PER_WORKER)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        urgent = asyncio.create_task(verifier.verify(full[-300:], is_urgent=True))
+        await until(lambda: verifier._urgent.under_way > 0)
+        left = CLAIMS_PER_WORKER - verifier._urgent.under_way
+        await until(lambda: verifier._bulk.under_way == left + 100)
+        kill(pids_of(verifier), signal.SIGCONT)
+        assert await first == [False] * len(full)
+        assert await second == [False] * 100
+        assert await urgent == [False] * 300
+
+    with_verifier(use, workers=1)
 
 
 def test_urgent_claims_are_bounded_by_themselves():

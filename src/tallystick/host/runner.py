@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Final, NamedTuple
 
 from tallystick.consensus.agreement import StateMismatch, TwinFound
@@ -21,7 +21,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.keys import Verify
 from tallystick.ledger.messages import Entry, Message, encode_message, is_urgent
 from tallystick.network.archiving import answer, carry_out
-from tallystick.network.transport import Connected, Disconnected, Received, Transport, TransportEvent
+from tallystick.network.transport import FRAME_BYTES, Connected, Disconnected, Received, Transport, TransportEvent
 from tallystick.node import events
 from tallystick.node.intake import Intake
 from tallystick.node.node import Node
@@ -37,7 +37,9 @@ _SLICE_ENTRIES: Final = 1024
 _SLICES: Final = 4
 """Of one submission, that are checked at a time."""
 _WAYS: Final = 64
-"""So many turns of the event loop urgent messages may have before one in bulk, lest a flood of them holds that up."""
+"""So many turns of the event loop urgent messages may have before those in bulk that wait, lest a flood stops those."""
+_AHEAD: Final = 64
+"""So many messages in bulk of each member go before certificates from a door, lest a flood shuts the doors."""
 _LOOK_SECONDS: Final = 5.0
 """How often the log looks at this node's part in agreement."""
 
@@ -88,6 +90,8 @@ class Runner:
         self._lanes: dict[bytes, list[_Lane]] = {}
         """Of each peer two, in bulk and urgent: a vote waits for no certificates that came before it."""
         self._bulk_turn, self._door_turn = asyncio.Lock(), asyncio.Lock()
+        self._held_up = self._let_through = 0
+        """Pieces of work in bulk that wait for their turn; and how many of them now go, whatever is urgent."""
         self._bulk_handled = asyncio.Event()
         """Set when the node was told a message in bulk, or will never be."""
         self._timers: dict[events.Timer, asyncio.Handle] = {}
@@ -146,14 +150,15 @@ class Runner:
         return await settle(lambda verify: check_entries(self._intake.verifying_by(verify), entries), self._verify_all)
 
     async def _let_members_go_first(self) -> None:
-        """Wait until the node has what members had sent in bulk by now.
+        """Wait until the node has what members had sent in bulk by now, `_AHEAD` messages of each at most.
 
         They propose it soon. Were more taken in here than is looked at of theirs, every proposal would have to wait.
         """
         stake_of = self.node.state.epoch.stake
-        due = [(peer, lanes[False], lanes[False].received) for peer, lanes in self._lanes.items() if stake_of(peer)]
-        for peer, lane, received in due:
-            while lane.handled < received and lane in self._lanes.get(peer, ()):
+        bulk = [(peer, lanes[False]) for peer, lanes in self._lanes.items() if stake_of(peer)]
+        due = [(peer, lane, min(lane.received, lane.handled + _AHEAD)) for peer, lane in bulk]
+        for peer, lane, last in due:
+            while lane.handled < last and lane in self._lanes.get(peer, ()):
                 self._bulk_handled.clear()
                 await self._bulk_handled.wait()
 
@@ -194,7 +199,7 @@ class Runner:
         self.last_heard_ms[peer] = now_ms()
         lane.received += 1
         lane.frames.put_nowait(frame)
-        lane.waiting_bytes += len(frame)
+        lane.waiting_bytes += len(frame) + FRAME_BYTES
         if lane.waiting_bytes > _LANE_BYTES and not lane.is_paused:
             lane.is_paused = True
             self.transport.pause(peer, is_urgent=lane.is_urgent)
@@ -206,7 +211,7 @@ class Runner:
             while True:
                 while not checks or (len(checks) < _LANE_FRAMES and not lane.frames.empty()):
                     frame = await lane.frames.get()
-                    lane.waiting_bytes -= len(frame)
+                    lane.waiting_bytes -= len(frame) + FRAME_BYTES
                     checks.append(asyncio.create_task(self._check(peer, frame, is_urgent=lane.is_urgent)))
                 if lane.is_paused and lane.waiting_bytes <= _LANE_BYTES // 2:
                     lane.is_paused = False
@@ -227,13 +232,22 @@ class Runner:
     async def _give_way(self) -> None:
         """Let the event loop get to all else, and urgent messages to the node, before the next in bulk.
 
-        One piece of work in bulk is done in a turn of the loop, wherever it comes from.
+        One piece of work in bulk is done in a turn of the loop, wherever it comes from. Once urgent messages had
+        `_WAYS` turns, all that waits goes before they have as many again.
         """
-        async with self._bulk_turn:
-            for _ in range(_WAYS):
+        self._held_up += 1
+        try:
+            async with self._bulk_turn:
                 await asyncio.sleep(0)
-                if not self._has_urgent():
-                    return
+                ways = _WAYS
+                while self._has_urgent() and not self._let_through:
+                    await asyncio.sleep(0)
+                    ways -= 1
+                    if not ways:
+                        self._let_through = self._held_up
+                self._let_through = max(0, self._let_through - 1)
+        finally:
+            self._held_up -= 1
 
     def _has_urgent(self) -> bool:
         """Whether urgent messages are here that the node was not told yet."""
@@ -272,34 +286,33 @@ class Runner:
 
     def _carry_out(self, actions: list[events.Action]) -> None:
         changes: list[events.ArchiveChange] = []
-        beside: AbstractContextManager[None] = nullcontext()
+        beside: events.PersistSigned | None = None
         for action in actions:
             if events.is_archive_change(action) and not isinstance(action, events.ErasePayload):
                 changes.append(action)
                 continue
             self._persist(changes, beside)
-            beside = nullcontext()
+            beside = None
             if isinstance(action, events.PersistSigned) and action.is_beside:
-                beside = self.guard_file.appending(action.records)
+                beside = action
             else:
                 self._do(action)
-            self._tell_watchers(action)
+                self._tell_watchers(action)
         self._persist(changes, beside)
         if self.guard_file.is_grown:
             self.guard_file.compact()
         if self.store.is_snapshot_due:  # not before all blocks of this event are kept
             self.store.keep_snapshot(self.node.chain)
 
-    def _persist(self, changes: list[events.ArchiveChange], beside: AbstractContextManager[None]) -> None:
-        """What the node wants kept, one after the other, goes into one transaction, synced while `beside` is."""
-        with beside:
-            if not changes:
-                return
-            with self.store.batch():
-                for change in changes:
-                    carry_out(change, self.store)
-        for change in changes:
-            self._tell_watchers(change)
+    def _persist(self, changes: list[events.ArchiveChange], beside: events.PersistSigned | None) -> None:
+        """What the node wants kept, one after the other, goes into one transaction, synced while the guard is."""
+        with nullcontext() if beside is None else self.guard_file.appending(beside.records):
+            if changes:
+                with self.store.batch():
+                    for change in changes:
+                        carry_out(change, self.store)
+        for action in (*(() if beside is None else (beside,)), *changes):
+            self._tell_watchers(action)
         changes.clear()
 
     def _tell_watchers(self, action: events.Action) -> None:

@@ -14,6 +14,7 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.messages import is_urgent
 from tallystick.network.handshake import DiallerHandshake, ListenerHandshake, PeerError
 from tallystick.network.sockets import AsyncSocket, SocketMonitor, TcpConnection, ZmqSocket, connect
+from tallystick.network.transport import FRAME_BYTES
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """So much may be under way to a peer that it has not said it took; part of the protocol's version."""
@@ -25,8 +26,6 @@ No less than what a receiver may keep unconfirmed (`_CONFIRMED_BYTES` of any ver
 """
 _CONFIRMED_BYTES: Final = WINDOW_BYTES // 8
 """A receiver confirms whenever it handed on so much."""
-_FRAME_BYTES: Final = 64
-"""What a frame counts beyond its length, so that empty ones are bounded too."""
 _TOTAL_BYTES: Final = 8
 
 
@@ -64,7 +63,7 @@ class Flow:
 
     def push(self, frame: bytes) -> bool:
         """Queue a frame; false when there is no room."""
-        size = len(frame) + _FRAME_BYTES
+        size = len(frame) + FRAME_BYTES
         if self._queued + size > self._queue_bytes:
             return False
         (self._urgent if is_urgent(frame) else self._bulk).append(frame)
@@ -74,7 +73,7 @@ class Flow:
     def due(self) -> Iterator[bytes]:
         """The frames that may leave now; each counts as under way."""
         while queue := self._urgent or self._bulk:
-            size = len(queue[0]) + _FRAME_BYTES
+            size = len(queue[0]) + FRAME_BYTES
             under_way = self._sent - self._confirmed
             if under_way + size > WINDOW_BYTES or (queue is self._bulk and under_way >= BULK_BYTES):
                 return
@@ -91,13 +90,13 @@ class Flow:
 
     def receive(self, frame: bytes) -> None:
         """A frame has arrived. Raises `PeerError` when it should have waited with the peer."""
-        self._received += len(frame) + _FRAME_BYTES
+        self._received += len(frame) + FRAME_BYTES
         if self._received - self._told > WINDOW_BYTES:
             raise PeerError("more bytes under way than the window")
 
     def take(self, frame: bytes) -> bytes | None:
         """A frame has been handed on; the confirmation that is due, if one is."""
-        self._taken += len(frame) + _FRAME_BYTES
+        self._taken += len(frame) + FRAME_BYTES
         if self._taken - self._told < _CONFIRMED_BYTES:
             return None
         self._told = self._taken

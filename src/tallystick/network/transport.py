@@ -11,9 +11,12 @@
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
+
+FRAME_BYTES: Final = 64
+"""What a frame that waits counts beyond its length, so that small ones are bounded too."""
 
 
 class TransportError(Exception):
