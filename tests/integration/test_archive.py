@@ -21,6 +21,7 @@ from tests.builders import (
 from tests.integration.test_store import blocks_of
 
 from tallystick.consensus.agreement import PersistQuorum
+from tallystick.ledger.block import Block
 from tallystick.ledger.checkpoint import Checkpoint, Cosignature, cosign
 from tallystick.ledger.finality import FinalHeader
 from tallystick.ledger.messages import (
@@ -238,6 +239,26 @@ def test_blocks_are_answered_up_to_what_proves_them_and_never_beyond_their_epoch
     assert asked_blocks(archive, 5, 4, most_bytes=1) == ([5], [6, 7, 8], [8])
     assert asked_blocks(archive, 1, 256, most_bytes=1) == ([1], [2, 3, 4], [4])
     assert asked_blocks(archive, 12, 3) == asked_blocks(archive, 0, 3) == ([], [], [])
+
+
+def test_of_blocks_that_an_answer_has_no_room_for_headers_are_read(
+    kept_by_votes: FullArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request for many large blocks costs no more than the answer."""
+    read, blocks = list[int](), kept_by_votes.blocks
+
+    def noted(start: int = 1) -> Iterator[Block]:
+        for block in blocks(start):
+            read.append(block.index)
+            yield block
+
+    monkeypatch.setattr(kept_by_votes, "blocks", noted)
+    message = answer(kept_by_votes, BlockRequest(5, 256), 1)
+    assert isinstance(message, Blocks)
+    assert [header.index for header in message.headers] == [6, 7, 8]
+    assert read == [5, 6]
+    assert answer(kept_by_votes, HeaderRequest(8, 8), 1) != Headers(())
+    assert read == [5, 6]
 
 
 def test_headers_lead_only_so_far(kept_by_votes: FullArchive, monkeypatch: pytest.MonkeyPatch) -> None:

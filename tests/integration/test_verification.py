@@ -22,6 +22,7 @@ from tallystick.host.verification import (
     BATCH_CLAIMS,
     CLAIMS_PER_WORKER,
     IN_LINE_CLAIMS,
+    REMEMBERED_CLAIMS,
     WORKERS_FROM_CLAIMS,
     Verifier,
     verifying,
@@ -152,12 +153,26 @@ def test_what_several_peers_send_at_once_is_verified_once(count):
     async def use(verifier):
         claims = good_and_bad()[:count]
         same = await asyncio.gather(*(verifier.verify(claims) for _ in range(8)))
-        again = await verifier.verify(claims[::-1] + claims)
+        again = await verifier.verify(claims[::-1])
         assert same == [verdicts(claims)] * 8
-        assert again == verdicts(claims[::-1] + claims)
+        assert again == verdicts(claims[::-1])
         return verifier.verified
 
     assert with_verifier(use) == len(set(good_and_bad()[:count]))
+
+
+def test_claims_of_a_large_call_are_verified_by_themselves_and_not_remembered():
+    """As those of blocks that a node asked for: nobody else sends them."""
+
+    async def use(verifier):
+        claims = good_and_bad() + unseen(REMEMBERED_CLAIMS)
+        large, small = await asyncio.gather(verifier.verify(claims), verifier.verify(claims[:900]))
+        assert (large, small) == (verdicts(claims), verdicts(claims[:900]))
+        assert set(verifier._places) == set(claims[:900])
+        assert fullness(verifier) == 0
+        return verifier.verified
+
+    assert with_verifier(use) == 1_000 + REMEMBERED_CLAIMS + len(set(good_and_bad()[:900]))
 
 
 def test_peers_that_send_the_same_certificates_at_the_same_time_cost_one_verification_each():
@@ -567,7 +582,7 @@ async def main():
     signature = wallet.sign(Domain.BLOCK, bytes(32), b"")
     claims = [(number.to_bytes(300, "big"), signature, wallet.public_key) for number in range(100_000)]
     asked = asyncio.create_task(verifier.verify(claims))
-    while not verifier._settled:
+    while not any(one.batches for one in verifier._workers):
         await asyncio.sleep(0)
     print(sum(one.is_ready for one in verifier._workers), flush=True)
     await asked

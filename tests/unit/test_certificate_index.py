@@ -9,6 +9,14 @@ from hypothesis import strategies as st
 from tallystick.ledger.certificate_index import CertificateIndex, Found, Place
 
 
+@pytest.fixture(autouse=True, scope="module", params=[8, 262_144])
+def most_in_dictionary(request):
+    """Few certificates leave the dictionary, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tallystick.ledger.certificate_index._MOST_IN_DICTIONARY", request.param)
+        yield
+
+
 def digest(number: int) -> bytes:
     return sha256(number.to_bytes(8, "big", signed=True)).digest()
 
@@ -132,18 +140,21 @@ def test_ids_and_counts_that_do_not_agree_change_nothing():
     assert {one: places.place_of(one) for one in expected} == expected
 
 
-def test_an_index_of_many_certificates_is_small_and_its_chains_stay_short():
+def test_an_index_of_many_certificates_is_small_and_its_chains_stay_short(monkeypatch):
+    monkeypatch.setattr("tallystick.ledger.certificate_index._MOST_IN_DICTIONARY", 1_000)
     places, count = CertificateIndex(), 50_000
     for start in range(0, count, 250):
         places.extend(b"".join(digest(one) for one in range(start, start + 250)), [250], [b""] * 250)
-    held = (places._ids, places._ends, places._heads, places._next, places._issuers)
-    assert sum(len(one) * getattr(one, "itemsize", 1) for one in held) <= 48 * count
-    longest = max(sum(1 for _ in chain(places, bucket)) for bucket in range(len(places._heads)))
+    buckets = places._buckets
+    held = (places._ids, places._ends, buckets._heads, buckets._next, buckets._hashes, places._issuers)
+    assert sum(len(one) * getattr(one, "itemsize", 1) for one in held) <= 49 * count
+    assert len(places._numbers) <= 1_000
+    longest = max(sum(1 for _ in chain(buckets, bucket)) for bucket in range(len(buckets._heads)))
     assert longest <= 24, f"{longest} certificates in one bucket"
 
 
-def chain(places, bucket):
-    end = places._heads[bucket]
+def chain(buckets, bucket):
+    end = buckets._heads[bucket]
     while end:
         yield end
-        end = places._next[end - 1]
+        end = buckets._next[end - 1]

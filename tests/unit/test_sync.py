@@ -1,5 +1,7 @@
 """Catching up: who is asked for what, what is set aside for whom, and how liars and stallers are got round."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,26 @@ def test_only_so_many_requests_are_under_way():
     assert asked(sync, 10) == [("x", 31, 10)]
 
 
+def test_ranges_are_as_long_as_fits_an_answer_if_blocks_are_as_large_as_the_last_that_came():
+    small, large = block_at(1), Scribe().draft(*[statement(f"{number}") for number in range(40)])
+    sync = sync_with(replace(LIMITS, answer_bytes=3 * len(large.encoded)), x=100)
+    sync.came([large])
+    assert asked(sync) == [("x", 1, 3), ("x", 4, 3), ("x", 7, 3)]
+    sync.forget("x")
+    sync.heard_tip("x", 100, 0)
+    sync.came([large, small])
+    assert [count for _, _, count in asked(sync)] == [5, 5, 5]
+    sync.added(15)
+    sync.came([small])
+    assert asked(sync, 15) == [("x", 16, 10), ("x", 26, 10), ("x", 36, 10)]
+
+
+def test_a_block_larger_than_an_answer_is_asked_for_by_itself():
+    sync = sync_with(replace(LIMITS, answer_bytes=1), x=100)
+    sync.came([block_at(1)])
+    assert asked(sync, 1) == [("x", 2, 1), ("x", 3, 1), ("x", 4, 1)]
+
+
 def test_however_high_a_tip_a_peer_claims_only_the_nearest_blocks_are_asked_for():
     assert asked(sync_with(liar=2**53 - 1)) == [("liar", 1, 10), ("liar", 11, 10), ("liar", 21, 10)]
 
@@ -94,6 +116,17 @@ def test_a_peer_that_answers_now_and_then_is_asked_on():
         tip = start + count - 1
         sync.added(tip)
     assert sync.tip_of("slow") == 1_000
+
+
+def test_the_time_of_a_request_begins_anew_when_the_one_before_it_was_answered():
+    """Answers wait here while the blocks of the first are verified: that is not their sender's fault."""
+    sync, timeout_ms = sync_with(x=20, y=30), LIMITS.request_timeout_ms
+    assert asked(sync) == [("x", 1, 10), ("y", 11, 10), ("y", 21, 10)]
+    sync.answered("y", 11, 10, timeout_ms - 1)
+    sync.set_aside("y", SetAside(block_at(11), None))
+    assert not sync.expire(timeout_ms)
+    assert sync.deadline_ms() == 2 * timeout_ms - 1, "the silence of one is not ended by another's word"
+    assert asked(sync, 0, timeout_ms) == [("y", 1, 10), ("y", 12, 9)]
 
 
 def test_what_a_lost_peer_was_asked_is_asked_elsewhere():
@@ -185,10 +218,10 @@ def chain():
     return scribe
 
 
-def simplex_sync(chain, trusted_block=None, **claims):
+def simplex_sync(chain, trusted_block=None, limits=LIMITS, **claims):
     """Each peer claims a tip and the epoch of the block after it."""
-    finality = FinalityProofs(FinalScribe(chain.genesis).state, LIMITS.range_blocks, trusted_block)
-    sync = Sync(LIMITS, finality)
+    finality = FinalityProofs(FinalScribe(chain.genesis).state, limits.range_blocks, trusted_block)
+    sync = Sync(limits, finality)
     for peer, (tip, epoch) in claims.items():
         sync.heard_tip(peer, tip, epoch)
     return sync, finality
@@ -289,14 +322,15 @@ def test_an_epoch_that_was_claimed_and_taken_back_is_not_asked_about_again(chain
 
 def test_below_a_trusted_block_headers_are_asked_of_who_reaches_it(chain):
     trusted_block = TrustedBlock(17, chain.blocks[16].hash)
-    sync, finality = simplex_sync(chain, trusted_block, x=(16, 4), y=(18, 4))
+    sync, finality = simplex_sync(chain, trusted_block, replace(LIMITS, answer_bytes=1), x=(16, 4), y=(18, 4))
     assert questions(sync) == ([("y", HeaderRequest(17, 17))], [])
     proof = Headers(tuple(block.header for block in chain.blocks[:17]))
     for other in (Headers(proof.headers[:-1]), Finalizations(())):
         assert not sync.proof_answered("y", other)
     assert sync.proof_answered("y", proof)
     assert finality.take(proof)
-    assert questions(sync) == ([], [("x", 1, 4), ("y", 5, 4), ("x", 9, 2)])
+    sync.came(chain.blocks[:1])
+    assert questions(sync) == ([], [("x", 1, 4), ("y", 5, 4), ("x", 9, 2)]), "where a range ends is what proves it"
 
 
 # ---- setting aside ----------------------------------------------------------------------------------------------

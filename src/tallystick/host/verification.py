@@ -33,6 +33,9 @@ REMEMBERED_BYTES: Final = 8_000_000
 ATTEMPTS: Final = 5
 """How often a worker is started in vain, or a batch given to one that dies over it, before that is an error."""
 
+REMEMBERED_CLAIMS: Final = 1024
+"""Of one call. Those of more are not remembered: so many has an answer with blocks, which nobody else is asked for."""
+
 WORKERS_FROM_CLAIMS: Final = 1024
 """For fewer at once nobody without an event loop starts processes: they are verified sooner."""
 
@@ -46,11 +49,14 @@ _BATCHES_AT_WORKER: Final = 2
 class _Batch:
     """Claims that go to a worker together; whoever asked for one of them waits for all."""
 
-    def __init__(self, queue: "_Queue") -> None:
-        self.claims: dict[Claim, None] = {}
+    def __init__(self, queue: "_Queue", claims: Sequence[Claim] = (), *, is_shared: bool = True) -> None:
+        self.claims = list(claims)
         self.queue = queue
+        self.is_shared = is_shared
+        """Whether others may ask for its claims, now and later."""
         self.deaths = 0
-        self.verdicts: asyncio.Future[dict[Claim, bool]] = asyncio.get_running_loop().create_future()
+        self.verdicts: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        """In the order of the claims."""
         self.verdicts.add_done_callback(asyncio.Future.exception)  # a failure is nobody's if nobody waits any more
 
 
@@ -107,7 +113,7 @@ class _Worker:
         """Hand the batch over. It is written as the process reads; `_BATCHES_AT_WORKER` bounds what that takes."""
         assert self._writer is not None
         self.batches.append(batch)
-        self._writer.write(frame(list(batch.claims)))
+        self._writer.write(frame(batch.claims))
 
     async def end(self) -> None:
         """End the process, which has nothing to lose, and reap it."""
@@ -131,8 +137,9 @@ class Verifier:
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: VerificationFailed | None = VerificationFailed("the verifier was not started")
         self._bulk, self._urgent = _Queue(), _Queue()
-        self._batch_of: dict[Claim, _Batch] = {}
-        self._settled: deque[tuple[int, dict[Claim, bool]]] = deque()
+        self._places: dict[Claim, tuple[_Batch, int]] = {}
+        """Of each claim that is shared."""
+        self._settled: deque[tuple[int, list[Claim]]] = deque()
         self._remembered_bytes = 0
         self._changed = asyncio.Event()
         self._is_turn_begun = False
@@ -164,17 +171,31 @@ class Verifier:
         queue = self._urgent if is_urgent else self._bulk
         if is_urgent:
             self._hasten(claims)
+        elif len(claims) > REMEMBERED_CLAIMS:
+            return await self._verify_unshared(claims)
         share = min(BATCH_CLAIMS, max(MIN_SHARE_CLAIMS, -(-len(claims) // len(self._workers))))
-        batches = []
+        places = list[tuple[_Batch, int]]()
         for start in range(0, len(claims), share):
             part = claims[start : start + share]
             if not self._verify_in_line(queue, part):
                 await self._room_for(queue, len(part))
                 self._queue(queue, part, is_later_share=start > 0)
-            batches += [self._batch_of[claim] for claim in part]
-        for batch in dict.fromkeys(batches):
+            places += [self._places[claim] for claim in part]
+        for batch in dict.fromkeys(batch for batch, _ in places):
             await asyncio.shield(batch.verdicts)
-        return [batch.verdicts.result()[claim] for batch, claim in zip(batches, claims, strict=True)]
+        return [batch.verdicts.result()[place] for batch, place in places]
+
+    async def _verify_unshared(self, claims: Sequence[Claim]) -> list[bool]:
+        """In batches of their own: to look each up, and to remember it, costs more than all else that is done here."""
+        batches = []
+        for start in range(0, len(claims), BATCH_CLAIMS):
+            part = claims[start : start + BATCH_CLAIMS]
+            await self._room_for(self._bulk, len(part))
+            batches.append(_Batch(self._bulk, part, is_shared=False))
+            self._bulk.batches.append(batches[-1])
+            self._bulk.under_way += len(part)
+            self._begin_turn()
+        return [verdict for batch in batches for verdict in await asyncio.shield(batch.verdicts)]
 
     def _verify_in_line(self, queue: _Queue, claims: Sequence[Claim]) -> bool:
         """Whether the claims, few as they are, were all asked for before, or have been verified on the spot."""
@@ -187,15 +208,17 @@ class Verifier:
             verdicts = verify_in_line(new)  # before anything is noted: where this fails, nobody waits for the claims
             self._begin_turn()
             queue.in_line_left -= len(new)
-            batch = _Batch(queue)
-            batch.claims = new
-            self._batch_of.update(dict.fromkeys(new, batch))
+            self._add(batch := _Batch(queue), new)
             self._settle(batch, verdicts)
         return True
 
-    def _new(self, claims: Sequence[Claim]) -> dict[Claim, None]:
+    def _new(self, claims: Sequence[Claim]) -> list[Claim]:
         """Those of these that were not asked for before."""
-        return {claim: None for claim in claims if claim not in self._batch_of}
+        return list(dict.fromkeys(claim for claim in claims if claim not in self._places))
+
+    def _add(self, batch: _Batch, claims: list[Claim]) -> None:
+        self._places.update((claim, (batch, place)) for place, claim in enumerate(claims, start=len(batch.claims)))
+        batch.claims += claims
 
     def _begin_turn(self) -> None:
         """See to it that what is queued in this turn of the loop is handed over at its end, together."""
@@ -211,7 +234,7 @@ class Verifier:
 
     def _hasten(self, claims: Sequence[Claim]) -> None:
         """What waits in bulk and is urgent now goes with what is: in whole batches, which others wait for."""
-        urgent = {self._batch_of[claim] for claim in claims if claim in self._batch_of}
+        urgent = {self._places[claim][0] for claim in claims if claim in self._places}
         for batch in [one for one in self._bulk.batches if one in urgent]:
             self._bulk.batches.remove(batch)
             self._urgent.batches.append(batch)
@@ -241,10 +264,10 @@ class Verifier:
         if not new:
             return
         last = queue.batches[-1] if queue.batches else None
-        if last is None or is_later_share or last.deaths or len(last.claims) + len(new) > BATCH_CLAIMS:
+        can_grow = last is not None and last.is_shared and not last.deaths
+        if last is None or is_later_share or not can_grow or len(last.claims) + len(new) > BATCH_CLAIMS:
             queue.batches.append(last := _Batch(queue))
-        last.claims.update(new)
-        self._batch_of.update(dict.fromkeys(new, last))
+        self._add(last, new)
         queue.under_way += len(new)
         self._begin_turn()
 
@@ -310,12 +333,12 @@ class Verifier:
         self._hand_over()
 
     def _settle(self, batch: _Batch, verdicts: Iterable[int | bool]) -> None:
-        verdict_of = {claim: bool(verdict) for claim, verdict in zip(batch.claims, verdicts, strict=True)}
-        batch.claims = {}
-        batch.verdicts.set_result(verdict_of)
-        size_bytes = sum(_CLAIM_BYTES + len(message) for message, _, _ in verdict_of)
-        self._settled.append((size_bytes, verdict_of))
-        self._remembered_bytes += size_bytes
+        batch.verdicts.set_result(list(map(bool, verdicts)))
+        if batch.is_shared:
+            size_bytes = sum(_CLAIM_BYTES + len(message) for message, _, _ in batch.claims)
+            self._settled.append((size_bytes, batch.claims))
+            self._remembered_bytes += size_bytes
+        batch.claims = []
         self._changed.set()
 
     def _forget(self) -> None:
@@ -324,11 +347,11 @@ class Verifier:
             size_bytes, oldest = self._settled.popleft()
             self._remembered_bytes -= size_bytes
             for claim in oldest:
-                del self._batch_of[claim]
+                del self._places[claim]
 
     def _drop(self, batch: _Batch, failure: VerificationFailed) -> None:
-        for claim in batch.claims:
-            del self._batch_of[claim]
+        for claim in batch.claims if batch.is_shared else ():
+            del self._places[claim]
         batch.queue.under_way -= len(batch.claims)
         batch.verdicts.set_exception(failure)
         self._changed.set()

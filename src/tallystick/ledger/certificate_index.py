@@ -1,22 +1,23 @@
-"""Where each certificate stands on the chain, and who issued each statement, in about 48 bytes a certificate in memory.
+"""Where each certificate stands on the chain, and who issued each statement.
 
-A certificate is a number, its place in the log. The oldest may be the host's to keep (`Older`, docs/adr/0037); the ids
-of the others lie in one stretch of bytes in the order of the log. Linear hashing (Litwin, 1980) leads from an id to its
-number: there are as many buckets as certificates in memory, and with each certificate one bucket is split, so that no
-block ever waits for a whole table to be made anew. Buckets are chosen by Python's own hash of the id, which is keyed
-anew in every process (unless PYTHONHASHSEED says otherwise): who grinds ids that begin alike, or that fall together in
-a process of his own, makes no chain here longer.
+A certificate is a number, its place in the log. The oldest may be the host's to keep (`Older`, docs/adr/0037). Of the
+others the ids lie in one stretch of bytes in the order of the log. A dictionary leads from the latest ids to their
+numbers, in some 220 bytes each altogether; where more are in memory, buckets lead to those before, in 48. Both go by
+Python's own hash of the id, which is keyed anew in every process (unless PYTHONHASHSEED says otherwise): who grinds ids
+that begin alike, or that fall together in a process of his own, makes no look-up here longer.
 """
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from struct import iter_unpack
 from typing import Final, NamedTuple, Protocol
 
 _ID_BYTES: Final = 32
 _HASH_BITS: Final = 0xFFFFFFFF
+_MOST_IN_DICTIONARY: Final = 262_144
+"""More than a host with a file has in memory; of more, the oldest leave it for the buckets, all but half as many."""
 _MOST_ABSENT: Final = 32_768
 
 
@@ -75,21 +76,18 @@ class CertificateIndex:
         self._first = self._ends[-1]
         """The number of the first certificate in memory."""
         self._ids = bytearray()
-        self._heads = array("I", [0])
-        """The last certificate that fell into each bucket: its number plus 1. Up to `_first`: none in memory."""
-        self._hashes = array("I")
-        """Of each id, so that a split reads no id."""
-        self._next = array("I")
-        """For each certificate the one that fell into its bucket before it, likewise: numbers descend."""
+        """Of those in memory, in the order of the log."""
+        self._buckets = _Buckets(self._ids, self._first)
+        """The oldest of them."""
+        self._numbers: dict[bytes, int] = {}
+        """Of all later ones: by id, the number."""
         self._issuers = array("I")
         """Of each certificate the number of its issuer in `_keys`, which is 0 for all that are no statements."""
         self._keys = [b""]
-        self._numbers = {b"": 0}
+        self._key_numbers = {b"": 0}
         """Of each key in `_keys` its number."""
-        self._mask = 0
-        """Of a hash, the bits that name a bucket; where that is not split off yet, all but the highest of them."""
         self._absent = set[bytes]()
-        """Ids found to be on no block so far: what is new is asked for several times before it is on one."""
+        """Ids found not to be among those before: what is new is asked for several times before it is on a block."""
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -99,12 +97,16 @@ class CertificateIndex:
 
     def known(self, ids: Iterable[bytes]) -> set[bytes]:
         """Those of these ids that are on the chain; for who adds to it: on other threads only one by one."""
-        if len(self._absent) >= _MOST_ABSENT:
-            self._absent.clear()
-        asked = [one for one in ids if one not in self._absent]
-        known = {one for one in asked if self.log_index_of(one) is not None}
-        self._absent.update(asked)
-        self._absent -= known
+        asked = list(ids)
+        known = self._numbers.keys() & asked
+        if len(known) < len(asked) and len(self._numbers) < len(self):
+            if len(self._absent) >= _MOST_ABSENT:
+                self._absent.clear()
+            others = [one for one in asked if one not in known and one not in self._absent]
+            found = {one for one in others if self._earlier(one) is not None}
+            self._absent.update(others)
+            self._absent -= found
+            known |= found
         return known
 
     @property
@@ -128,13 +130,13 @@ class CertificateIndex:
 
     def log_index_of(self, certificate_id: bytes) -> int | None:
         """The log index of the certificate with this id (32 bytes), or `None`: the cheapest of the look-ups."""
-        heads, bucket, first = self._heads, hash(certificate_id) & self._mask, self._first
-        end = heads[bucket if bucket < len(heads) else bucket & (self._mask >> 1)]
-        while end > first:
-            if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1 - first)):
-                return end - 1
-            end = self._next[end - 1 - first]
-        return self._older.number_of(certificate_id)
+        number = self._numbers.get(certificate_id)
+        return number if number is not None else self._earlier(certificate_id)
+
+    def _earlier(self, certificate_id: bytes) -> int | None:
+        """The same, of those that the dictionary does not have."""
+        number = self._buckets.number_of(certificate_id) if self._buckets else None
+        return number if number is not None else self._older.number_of(certificate_id)
 
     def with_prefix(self, prefix: str) -> list[Place]:
         """Where the certificates stand whose ids begin so, in hex (2 digits or more); all in memory are looked at."""
@@ -158,37 +160,39 @@ class CertificateIndex:
         added = ends[-1] - len(self)
         if _ID_BYTES * added != len(ids) or added != len(issuers):
             raise ValueError(f"{len(ids)} bytes of ids and {len(issuers)} issuers for {added} certificates")
-        numbers = self._numbers
+        keys = self._key_numbers
         for issuer in issuers:
-            if issuer not in numbers:
-                numbers[issuer] = len(numbers)
+            if issuer not in keys:
+                keys[issuer] = len(keys)
                 self._keys.append(issuer)
-        self._issuers.extend([numbers[issuer] for issuer in issuers])
+        self._issuers.extend([keys[issuer] for issuer in issuers])
         self._ids += ids
+        self._numbers.update(zip(_parted(ids), range(len(self), ends[-1]), strict=True))
         self._ends += ends[1:]
-        if added and not self._next:  # no bucket holds anything that a split would move
-            self._heads, self._mask = array("I", [0] * added), (1 << (added - 1).bit_length()) - 1
-        self._split(len(self) - self._first)
-        came = [one for (one,) in iter_unpack("32s", ids)]
-        self._absent.difference_update(came)
-        hashes = array("I", [hash(one) & _HASH_BITS for one in came])
-        self._hashes += hashes
-        heads, following, mask, buckets = self._heads, self._next, self._mask, len(self._heads)
-        for number, hashed in enumerate(hashes, start=self._first + len(following) + 1):
-            bucket = hashed & mask
-            if bucket >= buckets:
-                bucket &= mask >> 1
-            following.append(heads[bucket])
-            heads[bucket] = number
+        if len(self._numbers) > _MOST_IN_DICTIONARY:
+            self._pack(len(self._numbers) - _MOST_IN_DICTIONARY // 2)
+
+    def _pack(self, count: int) -> None:
+        """Move so many from the dictionary into the buckets, the oldest."""
+        start = _ID_BYTES * len(self._buckets)
+        packed = list(_parted(self._ids[start : start + _ID_BYTES * count]))
+        self._buckets.add(packed)
+        self._forget(packed)
+
+    def _forget(self, ids: Iterable[bytes]) -> None:
+        """These leave the dictionary."""
+        self._absent.clear()
+        for one in ids:
+            del self._numbers[one]
 
     def let_go(self, older: Older, size: int) -> None:
         """Keep the first `size` certificates, which end with a block, no longer: from now on `older` has them."""
         gone = max(0, size - self._first)
         self._older = older
+        self._forget(_parted(self._ids[_ID_BYTES * len(self._buckets) : _ID_BYTES * gone]))
         self._first += gone
-        del self._ids[: _ID_BYTES * gone]
-        for held in (self._hashes, self._next, self._issuers):
-            del held[:gone]
+        self._buckets.let_go(gone)
+        del self._ids[: _ID_BYTES * gone], self._issuers[:gone]
 
     def between(self, block_index: int, last: int) -> tuple[bytes, list[int], list[bytes]]:
         """What `extend` takes, for the blocks after the one up to the other. Raises `ValueError` for those let go."""
@@ -214,6 +218,59 @@ class CertificateIndex:
         block_index = bisect_right(self._ends, number)
         return Place(block_index, number - self._ends[block_index - 1])
 
+
+class _Buckets:
+    """The oldest certificates in memory, by linear hashing (Litwin, 1980).
+
+    There are as many buckets as certificates, and with each certificate one is split, so that no block ever waits for a
+    whole table to be made anew, however many there are.
+    """
+
+    def __init__(self, ids: bytearray, first: int) -> None:
+        """`ids`: of all in memory, from the one with the number `first` on; its owner's to change."""
+        self._ids, self._first = ids, first
+        self._heads = array("I", [0])
+        """The last certificate that fell into each bucket: its number plus 1. Up to `_first`: none."""
+        self._hashes = array("I")
+        """Of each id, so that a split reads no id."""
+        self._next = array("I")
+        """For each certificate the one that fell into its bucket before it, likewise: numbers descend."""
+        self._mask = 0
+        """Of a hash, the bits that name a bucket; where that is not split off yet, all but the highest of them."""
+
+    def __len__(self) -> int:
+        return len(self._next)
+
+    def number_of(self, certificate_id: bytes) -> int | None:
+        """The certificate's number, if it is one of them."""
+        heads, bucket, first = self._heads, hash(certificate_id) & self._mask, self._first
+        end = heads[bucket if bucket < len(heads) else bucket & (self._mask >> 1)]
+        while end > first:
+            if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1 - first)):
+                return end - 1
+            end = self._next[end - 1 - first]
+        return None
+
+    def add(self, ids: Sequence[bytes]) -> None:
+        """Take in the next certificates."""
+        if ids and not self._next:  # no bucket holds anything that a split would move
+            self._heads, self._mask = array("I", [0] * len(ids)), (1 << (len(ids) - 1).bit_length()) - 1
+        self._split(len(self) + len(ids))
+        hashes = array("I", [hash(one) & _HASH_BITS for one in ids])
+        self._hashes += hashes
+        heads, following, mask, buckets = self._heads, self._next, self._mask, len(self._heads)
+        for number, hashed in enumerate(hashes, start=self._first + len(following) + 1):
+            bucket = hashed & mask
+            if bucket >= buckets:
+                bucket &= mask >> 1
+            following.append(heads[bucket])
+            heads[bucket] = number
+
+    def let_go(self, count: int) -> None:
+        """So many of all in memory leave it, the oldest, before their ids do."""
+        self._first += count
+        del self._hashes[:count], self._next[:count]
+
     def _split(self, buckets: int) -> None:
         """Have so many buckets: each new one takes its share of that which has stood for it, in the same order."""
         heads, following, hashes, first = self._heads, self._next, self._hashes, self._first
@@ -235,3 +292,7 @@ class CertificateIndex:
             for part in (stays, moves) if stays else ():
                 for one, older in pairwise((*part, 0)):
                     following[one - 1 - first] = older
+
+
+def _parted(ids: bytes | bytearray) -> Iterator[bytes]:
+    return (one for (one,) in iter_unpack(f"{_ID_BYTES}s", ids))

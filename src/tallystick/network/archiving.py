@@ -1,7 +1,7 @@
 """What a host does with its archive: it keeps what the node tells it to, and answers from it what peers ask."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 from typing import Protocol
 
 from tallystick.consensus.agreement import PersistQuorum
@@ -46,6 +46,9 @@ class FullArchive(Archive, Protocol):
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """The kept blocks from an index on, in order."""
+
+    def headers(self, start: int = 1) -> Iterator[Header]:
+        """Those of the kept blocks from an index on, in order: cheaper than the blocks."""
 
     def snapshot(self) -> Snapshot | None:
         """What the chain had come to at one of the kept blocks; `None`: it has to be replayed from the genesis."""
@@ -133,8 +136,7 @@ def answer(archive: FullArchive, request: Kept, most_bytes: int) -> Answer | Vot
         case FinalizationRequest(epoch):
             return Finalizations(next(in_parts(_finalizations(archive, epoch), MAX_PROOFS, most_bytes), ()))
         case HeaderRequest(last, count):
-            blocks = islice(archive.blocks(max(1, last - count + 1)), min(count, last))
-            return Headers(tuple(block.header for block in blocks))
+            return Headers(tuple(islice(archive.headers(max(1, last - count + 1)), min(count, last))))
         case ViewCertificateRequest():
             tallies = next(in_parts(_view_certificates(archive, request), MAX_TALLIES, most_bytes), ())
             return Votes(tallies) if tallies else None
@@ -145,21 +147,18 @@ def answer_blocks(archive: FullArchive, asked: BlockRequest, most_bytes: int) ->
 
     An asker with a trusted block knows the block at the end of the range, or at that of the epoch, by its hash.
     """
-    chosen: list[Block] = []
-    headers: list[Header] = []
-    size, start, end = 0, asked.start, asked.start + asked.count - 1
-    proven = archive.finalized_from(end)
-    last = end if proven is None or proven > start + MAX_HEADERS else proven
-    for block in islice(archive.blocks(start), last - start + 1) if start else ():
-        if chosen and block.header.epoch != chosen[0].header.epoch:
-            break
+    chosen, size, start, end = list[Block](), 0, asked.start, asked.start + asked.count - 1
+    for block in islice(archive.blocks(start), asked.count) if start else ():
         size += len(block.encoded)
-        if block.index <= end and not headers and (not chosen or size <= most_bytes):
-            chosen.append(block)
-        else:
-            headers.append(block.header)
+        if chosen and (block.header.epoch != chosen[0].header.epoch or size > most_bytes):
+            break
+        chosen.append(block)
     if not chosen:
         return Blocks(start, ())
+    proven, epoch, after = archive.finalized_from(end), chosen[0].header.epoch, start + len(chosen)
+    last = end if proven is None or proven > start + MAX_HEADERS else proven
+    following = islice(archive.headers(after), last - after + 1)
+    headers = list(takewhile(lambda one: one.epoch == epoch, following))
     finalization = archive.finalization(start + len(chosen) + len(headers) - 1)
     if finalization is None and (proven := archive.finalized_from(start)) is not None and proven < start + len(chosen):
         chosen, headers, finalization = chosen[: proven - start + 1], [], archive.finalization(proven)

@@ -11,6 +11,7 @@ from tallystick.ledger.blockchain import Snapshot
 from tallystick.ledger.certificate import AnyCertificate, Payload
 from tallystick.ledger.checkpoint import Cosignature
 from tallystick.ledger.finality import FinalHeader, Members
+from tallystick.ledger.header import Header
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.vote import FINALIZE, Tally
 from tallystick.node.events import PersistBlock, PersistCosignatures
@@ -116,6 +117,9 @@ class MemoryArchive:
     def blocks(self, start: int = 1) -> Iterator[Block]:
         for place in range(start - 1, len(self._kept)):
             yield self._kept[place].block
+
+    def headers(self, start: int = 1) -> Iterator[Header]:
+        return (self._kept[place].block.header for place in range(start - 1, len(self._kept)))
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         return self._payloads.get(payload_hash)

@@ -77,6 +77,7 @@ class ChainCopy:
         except Refused as refused:
             self.sync.distrust(peer, now_ms)
             return refuse(peer, refused, actions)
+        self.sync.came(blocks)
         for block in blocks:
             is_proof = block is blocks[-1] and not answer.headers
             aside = SetAside(verified(block), answer.finalization if is_proof else None)

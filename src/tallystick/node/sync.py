@@ -4,11 +4,11 @@ Only what can be judged on arrival is asked for; where that takes proof (`Finali
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from tallystick.ledger.block import VerifiedBlock
+from tallystick.ledger.block import Block, VerifiedBlock
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import BlockRequest, FinalizationRequest, Finalizations, HeaderRequest, Headers
 from tallystick.ledger.vote import Tally
@@ -64,6 +64,8 @@ class Sync:
         self.finality = finality
         self._shares: dict[Peer, _Share] = {}
         self._requests: list[_Request] = []
+        self._range_blocks = limits.range_blocks
+        """Blocks to ask for at a time: as many as fit an answer, were they as large as the last that came."""
         self._best_index: int | None = 0
         """`best_index`, unless a share has changed since."""
 
@@ -173,19 +175,34 @@ class Sync:
         self._requests = [one for one in self._requests if one.question or one.blocks[-1] > index]
 
     def answered(self, peer: Peer, start: int, count: int, now_ms: int) -> bool:
-        """Whether these blocks were asked of the peer; then the request is over.
+        """Whether these blocks were asked of the peer; then the request is over, and its others have time anew.
 
-        It is not trusted after an answer without blocks: it said that it had them.
+        They are answered one after the other, and wait here while the blocks of the first are verified. The peer is not
+        trusted after an answer without blocks: it said that it had them.
         """
         request = next((one for one in self._requests if one.peer == peer and start in one.blocks[:1]), None)
         if request is None:
             return False
-        self._requests.remove(request)
+        deadline_ms = now_ms + self._limits.request_timeout_ms
+        self._requests = [
+            replace(one, deadline_ms=deadline_ms) if one.peer == peer and one.blocks else one
+            for one in self._requests
+            if one is not request
+        ]
         share = self._shares[peer]
         share.stalls = 0
         if count == 0:
             self.distrust(peer, now_ms)
         return True
+
+    def came(self, blocks: Sequence[Block]) -> None:
+        """Blocks came that were asked for, and are final: the next are asked for in ranges that fit an answer.
+
+        Of a longer range a peer would read the rest in vain, and the requests under way would be far apart.
+        """
+        size_bytes = sum(len(one.encoded) for one in blocks)
+        fitting = self._limits.answer_bytes * len(blocks) // size_bytes
+        self._range_blocks = min(max(1, fitting), self._limits.range_blocks)
 
     def distrust(self, peer: Peer, now_ms: int) -> None:
         """The peer's blocks did not fit: what it set aside goes, and it has to tell its tip anew.
@@ -222,7 +239,9 @@ class Sync:
             return []
         sends = self._ask_for_proof(trusted, now_ms)
         reach = {peer: self.finality.reach(share.tip_index, share.epoch) for peer, share in trusted.items()}
-        highest = min(tip_index + limits.requests_in_flight * limits.range_blocks, max(reach.values()))
+        ends_prove = self.finality.is_below_trusted_block  # ranges end where they can be proven then
+        range_blocks = limits.range_blocks if ends_prove else self._range_blocks
+        highest = min(tip_index + limits.requests_in_flight * range_blocks, max(reach.values()))
         coming = {index for share in self._shares.values() for index in share.blocks}
         coming.update(index for request in self._requests for index in request.blocks)
         start = tip_index + 1
@@ -232,8 +251,9 @@ class Sync:
             peer = self._best_of(peer for peer, last in reach.items() if last >= start) if start <= highest else None
             if peer is None:
                 break
-            end = start + 1
-            last = min(highest, reach[peer], self.finality.range_end(start))
+            end, last = start + 1, min(reach[peer], self.finality.range_end(start))
+            if not ends_prove:
+                last = min(last, highest, start + range_blocks - 1)
             while end <= last and end not in coming:
                 end += 1
             self._requests.append(_Request(peer, now_ms + limits.request_timeout_ms, range(start, end)))

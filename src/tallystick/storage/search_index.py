@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +42,8 @@ _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND r
 _FROM_TIME: Final = "SELECT first FROM blocks WHERE block_ms >= ? ORDER BY block_ms LIMIT 1"
 _FROM_BLOCK: Final = "SELECT first FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT 1"
 _ADD: Final = "INSERT INTO found (rowid, words, facets) VALUES (?, ?, ?)"
+_ROWS_AT_ONCE: Final = 256
+"""In a statement: after each, a thread waits for the interpreter's lock, and the node then for the thread."""
 _UNFIND: Final = "INSERT INTO found (found, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
 
 
@@ -157,7 +160,9 @@ class SearchIndex:
                 covering.append((log_index, one.payload_hash, payload is not None, words, facets))
         self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.index, block.header.timestamp_ms, size))
         self._connection.executemany("INSERT INTO covering VALUES (?, ?, ?, ?, ?)", covering)
-        self._connection.executemany(_ADD, documents)
+        for start in range(0, len(documents), _ROWS_AT_ONCE):
+            some = documents[start : start + _ROWS_AT_ONCE]
+            self._connection.execute(f"{_ADD}{', (?, ?, ?)' * (len(some) - 1)}", list(chain.from_iterable(some)))
 
     def _take_payload(self, payload_hash: bytes, payload: Payload | None) -> None:
         """Describe the certificates of a payload anew: with it, or, if it is gone, without a trace of it in the file.

@@ -20,6 +20,7 @@ from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.fields import MAX_INDEX
 from tallystick.ledger.finality import FinalHeader, Members, members_codec
 from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.header import Header
 from tallystick.ledger.merkle import leaf_hash
 from tallystick.ledger.messages import Entry
 from tallystick.ledger.roots import StateRoots
@@ -337,6 +338,10 @@ class Store:
         """The same, at a tenth of the cost for large blocks."""
         return (self._decode_block(outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
+    def headers(self, start: int = 1) -> Iterator[Header]:
+        """Likewise."""
+        return (one.header for one in self.outlines(start))
+
     def block(self, index: int) -> Block | None:
         """The kept block with this index; block 0 is not kept. Raises `DamagedStore` where one is missing."""
         return self._read_block(block_codec, index)
@@ -358,15 +363,20 @@ class Store:
     def hashes(self, start: int = 1) -> Iterator[bytes]:
         return (block_hash for _, block_hash in self._column("block_hash", start, _HASHES_AT_ONCE))
 
-    def _column(self, name: str, start: int, at_once: int) -> Iterator[tuple[int, Any]]:
-        """Index and one column of the kept blocks from an index on, in order."""
+    def _column(self, name: str, start: int, most: int) -> Iterator[tuple[int, Any]]:
+        """Index and one column of the kept blocks from an index on, in order.
+
+        One row is read at first, then more at a time: blocks may be large, and the first be all that is needed.
+        """
         sql = f"SELECT block_index, {name} FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"  # noqa: S608
-        while rows := self.database.select(sql, (start, at_once)):
+        count = 1
+        while rows := self.database.select(sql, (start, count)):
             for index, value in rows:
                 if index != start:
                     raise self._damaged(f"block {start}", Refused(Rule.B1, f"block {index} stands in its place"))
                 start += 1
                 yield index, value
+            count = min(2 * count, most)
 
     def payload(self, payload_hash: bytes) -> Payload | None:
         """Raises `DamagedStore` when the row is not the payload it should be."""
