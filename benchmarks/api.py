@@ -94,7 +94,10 @@ def search() -> Iterator[Figure]:
         queries = {
             "a word that all have": Query("diploma"),
             "a rare word": Query("w4711"),
-            "its beginning": Query("dipl", is_prefix=True),
+            "two letters of many words": Query("w1", is_prefix=True),
+            "three letters of many words": Query("w12", is_prefix=True),
+            "four letters that all have": Query("dipl", is_prefix=True),
+            "five letters that all have": Query("diplo", is_prefix=True),
             "an issuer": Query(issuer=issuer),
             "word and issuer": Query("diploma", issuer=issuer),
             "everything": Query(),

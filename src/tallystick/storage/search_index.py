@@ -23,7 +23,7 @@ from tallystick.problems import DamagedStore
 from tallystick.storage.sqlite_file import carry_over, explained, remove_database
 from tallystick.storage.store import Store
 
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 _MOST_WORDS: Final = 16
 BLOCKS_AT_ONCE: Final = 16
 _REMEMBERED_FACETS: Final = 1024
@@ -35,7 +35,7 @@ CREATE TABLE covering (log_index INTEGER PRIMARY KEY, payload_hash BLOB NOT NULL
   words TEXT NOT NULL, facets TEXT NOT NULL);
 CREATE INDEX by_payload ON covering (payload_hash);
 CREATE INDEX lacking ON covering (log_index) WHERE NOT has_payload;
-CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='4',
+CREATE VIRTUAL TABLE found USING fts5 (words, facets, content='', columnsize=0, prefix='2 3 4',
   tokenize="unicode61 remove_diacritics 2");
 """
 _FIND: Final = "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
