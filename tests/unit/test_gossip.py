@@ -45,6 +45,12 @@ def pushed(gossip, now_ms=10_000):
     return {peer for one in gossip.flush(now_ms) for peer in one.peers}
 
 
+def pushed_by(gossip, peers):
+    """Which of these peers push to it: links are eager on both sides or on neither."""
+    eager = set(gossip.eager())
+    return [peer for peer in peers if peer in eager]
+
+
 def pruned(gossip, peer, *ids, now_ms=5_000):
     """What follows, sooner or later, from a peer's pushing what was known already."""
     return gossip.heard_again(peer, ids, now_ms)
@@ -65,12 +71,27 @@ def test_the_first_peers_are_pushed_to_and_know_it():
 
 def test_a_peer_that_leaves_the_tree_is_replaced_at_once_by_one_that_was_not_in_it():
     gossip = connected("x", "y", "z", limits=Limits(eager_peers=2))
+    gossip.offer(Entry(statement()), "x", 0)
     assert gossip.disconnected("x") == [Send("z", GRAFT)]
     assert pushed(gossip) == {"y", "z"}
     gossip.connected("w")
     assert gossip.disconnected("never there") == []
+    gossip.offer(Entry(statement("by w")), "w", 2_000)
     gossip.pruned("w")
     assert gossip.disconnected("w") == [], "what is lazy is not missed"
+
+
+def test_a_peer_over_whose_link_nothing_came_first_is_replaced_when_it_was_the_last_one_pushed_to():
+    gossip = connected("x", "y", "z", limits=Limits(eager_peers=2))
+    assert gossip.disconnected("x") == [], "who heard things first from here finds another itself"
+    assert gossip.disconnected("y") == [Send("z", GRAFT)]
+    gossip.offer(Entry(statement()), "z", 0)
+    gossip.connected("y")
+    gossip.disconnected("z")
+    gossip.connected("z")
+    gossip.connected("w")
+    gossip.grafted("z")
+    assert gossip.disconnected("z") == [], "nothing came over the link that it has had since"
 
 
 def test_only_the_lowest_of_the_certificates_heard_lately_prunes():
@@ -131,6 +152,36 @@ def test_what_was_heard_before_a_peer_left_prunes_no_link():
     assert pushed(gossip) == {"x", "y"}
 
 
+def test_what_came_first_over_another_link_than_the_lost_one_prunes_as_before():
+    (low, first), (high, second) = in_order_of_id(2)
+    gossip = connected("w", "x", "y", "z")
+    gossip.offer(Entry(first), "z", 0)
+    gossip.offer(Entry(second), "w", 0)
+    assert pruned(gossip, "y", low, high, now_ms=1) == []
+    gossip.disconnected("x")
+    assert pruned(gossip, "w", low) == [Send("y", Prune()), Send("w", Prune())]
+    gossip.disconnected("z")
+    assert pruned(gossip, "y", high) == [Send("y", Prune())], "the lowest that is left"
+
+
+def test_a_peer_that_comes_and_goes_does_not_keep_the_tree_from_forming():
+    peers = [f"peer {number}" for number in range(8)]
+    gossip, copies = connected(*peers), 0
+    for number, one in enumerate(statements(50)):
+        now_ms = 40 * number
+        if number % 5 == 0:  # whoever asks for nothing is pushed to
+            gossip.connected("restless")
+            gossip.grafted("restless")
+            assert gossip.disconnected("restless") == []
+        first, *others = pushed_by(gossip, peers)
+        gossip.offer(Entry(one), first, now_ms)
+        for peer in others:
+            copies += 1
+            gossip.heard_again(peer, (one.id,), now_ms + 20)
+    assert len(pushed_by(gossip, peers)) == 1
+    assert copies < 20
+
+
 def test_the_link_that_the_pruning_certificate_came_over_becomes_eager():
     gossip = connected("x", "y")
     gossip.pruned("x")
@@ -182,7 +233,7 @@ def test_nothing_is_pushed_to_a_peer_that_is_pruned_or_gone():
     gossip = offered(("one", None))
     gossip.pruned("x")
     gossip.disconnected("y")
-    assert received(gossip) == {"x": ["one"], "z": ["one"]}, "x replaces y"
+    assert received(gossip) == {"z": ["one"]}
 
 
 # ---- asking -----------------------------------------------------------------------------------------------------
