@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from struct import iter_unpack
+from sys import maxsize
 from typing import Final, NamedTuple, Protocol
 
 _ID_BYTES: Final = 32
@@ -37,6 +38,9 @@ class Found(NamedTuple):
 class Older(Protocol):
     """The oldest certificates, which the host keeps. What it does may raise what reading the host's file raises."""
 
+    def may_have(self, certificate_id: bytes) -> bool:
+        """Whether it takes more than memory to tell if the certificate with this id is one of them."""
+
     def number_of(self, certificate_id: bytes) -> int | None:
         """The log index of the certificate with this id, if it is one of them."""
 
@@ -51,6 +55,9 @@ class Older(Protocol):
 
 
 class _Nothing:
+    def may_have(self, certificate_id: bytes) -> bool:
+        return False
+
     def number_of(self, certificate_id: bytes) -> int | None:
         return None
 
@@ -97,12 +104,18 @@ class CertificateIndex:
     def __contains__(self, certificate_id: bytes) -> bool:
         return self.log_index_of(certificate_id) is not None
 
-    def known(self, ids: Iterable[bytes]) -> set[bytes]:
-        """Those of these ids that are on the chain; for who adds to it: on other threads only one by one."""
+    def known(self, ids: Iterable[bytes], most_older: int = maxsize) -> set[bytes]:
+        """Those of these ids that are on the chain; for who adds to it: on other threads only one by one.
+
+        At most `most_older` are looked up with the host; the others that it may have are among those returned, too.
+        """
         if len(self._absent) >= _MOST_ABSENT:
             self._absent.clear()
         asked = [one for one in ids if one not in self._absent]
-        known = {one for one in asked if self.log_index_of(one) is not None}
+        known = {one for one in asked if self._number_in_memory(one) is not None}
+        older = list(dict.fromkeys(one for one in asked if one not in known and self._older.may_have(one)))
+        known.update(one for one in older[:most_older] if self._older.number_of(one) is not None)
+        known.update(older[most_older:])
         self._absent.update(asked)
         self._absent -= known
         return known
@@ -128,13 +141,19 @@ class CertificateIndex:
 
     def log_index_of(self, certificate_id: bytes) -> int | None:
         """The log index of the certificate with this id (32 bytes), or `None`: the cheapest of the look-ups."""
+        number = self._number_in_memory(certificate_id)
+        if number is None and self._older.may_have(certificate_id):
+            number = self._older.number_of(certificate_id)
+        return number
+
+    def _number_in_memory(self, certificate_id: bytes) -> int | None:
         heads, bucket, first = self._heads, hash(certificate_id) & self._mask, self._first
         end = heads[bucket if bucket < len(heads) else bucket & (self._mask >> 1)]
         while end > first:
             if self._ids.startswith(certificate_id, _ID_BYTES * (end - 1 - first)):
                 return end - 1
             end = self._next[end - 1 - first]
-        return self._older.number_of(certificate_id)
+        return None
 
     def with_prefix(self, prefix: str) -> list[Place]:
         """Where the certificates stand whose ids begin so, in hex (2 digits or more); all in memory are looked at."""
