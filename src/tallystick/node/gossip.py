@@ -29,6 +29,9 @@ _GRAFT: Final = CertificateRequest(())
 _LOWEST: Final = 256
 """Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
 
+_MENDED_AGAIN_MS: Final = 5_000
+"""Some times as long as it takes to prune what one loss made eager."""
+
 
 class _Heard(NamedTuple):
     """A certificate that was lately heard for the first time."""
@@ -47,6 +50,8 @@ class Gossip:
         self._lowest = deque[_Heard](maxlen=_LOWEST)
         """Ids ascend, and so do times."""
         self._repeaters: dict[Peer, None] = {}
+        self._mended_ms: int | None = None
+        """When a loss was last taken for one that may part the tree."""
         self._sources = set[Peer]()
         """Over these links certificates came first, at some time."""
         self._fresh: list[tuple[Entry, Peer | None]] = []
@@ -67,22 +72,27 @@ class Gossip:
         self._eager[peer] = is_eager = sum(one != peer for one in self._eager) < self._limits.eager_peers
         return [Send(peer, _GRAFT)] if is_eager else []
 
-    def disconnected(self, peer: Peer) -> list[Send]:
+    def disconnected(self, peer: Peer, now_ms: int) -> list[Send]:
         """A peer is gone. If the tree went through it, the lazy link that is there longest takes its place at once.
 
-        What the substitute has heard in the meantime it announces; waiting for that would cost a second or so. The tree
-        went through a peer that brought something first, or that was the last one pushed to: others behind it find a
-        substitute themselves. What came first over the lost link prunes no other: those over which it came again may be
-        all that is left.
+        What the substitute has heard in the meantime it announces; waiting for that would cost a second or so. Nothing
+        heard until now prunes then: the links over which it came again may be all that is left, here or elsewhere.
+        Who comes and goes would so keep a tree from forming. Soon after such a loss only what came first over the lost
+        link prunes no other, and a link has a substitute if anything did, or if it was the last one pushed over.
         """
         self._level.discard(peer)
         self._repeaters.pop(peer, None)
-        if self._lowest and self._lowest[0].source == peer:
-            self._repeaters = {}
-        self._lowest = deque((one for one in self._lowest if one.source != peer), _LOWEST)
-        was_source = peer in self._sources
+        is_source = peer in self._sources
         self._sources.discard(peer)
-        if self._eager.pop(peer, False) and (was_source or not any(self._eager.values())):
+        if not self._eager.pop(peer, False):
+            return []
+        is_rare = self._mended_ms is None or now_ms >= self._mended_ms + _MENDED_AGAIN_MS
+        if is_rare:
+            self._mended_ms = now_ms
+        if self._lowest and (is_rare or self._lowest[0].source == peer):
+            self._repeaters = {}
+        self._lowest = deque((one for one in self._lowest if not is_rare and one.source != peer), _LOWEST)
+        if is_rare or is_source or not any(self._eager.values()):
             substitute = next((one for one, is_eager in self._eager.items() if not is_eager), None)
             if substitute is not None:
                 self._eager[substitute] = True

@@ -175,7 +175,7 @@ class Node:
             case events.PeerDisconnected(peer):
                 self.exchange.disconnected(now_ms, peer)
                 self._dial(now_ms, actions)
-                actions.extend(self._gossip.disconnected(peer))
+                actions.extend(self._gossip.disconnected(peer, now_ms))
                 self._search.forget(peer)
                 self.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
@@ -392,10 +392,7 @@ class Node:
     def _settle_checkpoints(self, now_ms: int, actions: list[Action]) -> None:
         """Cosign what is due, unless this node's state is not the ledger's; pass on what others cosigned."""
         if self._copy.mismatch is None:
-            is_behind = False
-            if self.sync.best_index > self.chain.state.tip.index:
-                self._checkpoints.fetching()
-                is_behind = self.sync.is_behind(self.state.index, now_ms)
+            is_behind = self.sync.is_behind(self.state.index, now_ms)
             due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
             self._set_timer(Timer.CHECKPOINT, due_ms, actions)
             if fresh := self._checkpoints.take_fresh():
