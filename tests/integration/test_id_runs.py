@@ -342,6 +342,7 @@ def test_ids_that_are_alike_in_what_a_run_knows_are_all_candidates(parts: list[l
         for one in ids:
             due = [number for number, other in enumerate(ids[:start]) if other[:8] == one[:8]]
             assert sorted(runs.candidates(one, select)) == due
+            assert runs.may_have(one) or not due
     assert runs.size == len(ids)
     assert runs.are_as_derived(lambda first, count: b"".join(ids[first : first + count]))
 
@@ -358,10 +359,26 @@ def test_of_ids_that_are_on_no_run_hardly_one_costs_a_read() -> None:
             try:
                 assert not runs.candidates(digest(one), _refuses)
             except ValueError:
+                assert runs.may_have(digest(one))
                 asked += 1
         assert asked <= 100, asked
         select = select_from(database)
         assert all(runs.candidates(digest(one), select) == [one] for one in range(0, 60_000, 97))
+
+
+def test_a_row_is_read_once_however_many_of_its_ids_begin_alike() -> None:
+    runs, database = alone()
+    ids = [bytes(6) + number.to_bytes(2, "big") + bytes(24) for number in range(300)]
+    runs.add(b"".join(ids))
+    runs.publish()
+    read: list[tuple[int, ...]] = []
+
+    def select(sql: str, values: tuple[int, ...]) -> list[tuple[object, ...]]:
+        read.append(values)
+        return database.select(sql, values)
+
+    assert runs.candidates(ids[7], select) == [7]
+    assert len(read) == len(set(read)) == -(-len(ids) // id_runs.ROW_ENTRIES)
 
 
 def _refuses(sql: str, values: tuple[int, ...]) -> list[object]:

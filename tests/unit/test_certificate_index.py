@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kept_elsewhere import KeptElsewhere
 
 from tallystick.ledger.certificate_index import CertificateIndex, Found, Place
 
@@ -75,25 +76,6 @@ def test_what_was_asked_for_before_it_came_is_known_once_it_is_there(counts, mor
         assert places.known([*expected, *others]) == expected.keys()
 
 
-class Elsewhere:
-    """An `Older` in memory: what a host keeps of an index's oldest certificates."""
-
-    def __init__(self, ids: list[bytes]) -> None:
-        self._ids = ids
-
-    def number_of(self, certificate_id: bytes) -> int | None:
-        return self._ids.index(certificate_id) if certificate_id in self._ids else None
-
-    def with_prefix(self, prefix: str) -> list[int]:
-        return [number for number, one in enumerate(self._ids) if one.hex().startswith(prefix)]
-
-    def ids(self, first: int, count: int) -> bytes:
-        return b"".join(self._ids[first : first + count])
-
-    def issuer_of(self, number: int) -> bytes:
-        return issuer_of(self._ids[number])
-
-
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=40), st.booleans())
 def test_an_index_says_the_same_whether_it_keeps_the_oldest_or_the_host_does(blocks, starts_anew):
     whole, expected = filled([count for count, _ in blocks])
@@ -103,11 +85,11 @@ def test_an_index_says_the_same_whether_it_keeps_the_oldest_or_the_host_does(blo
         places.extend(*whole.between(at, at + 1))
         if lets_go:  # all, or what the blocks before had
             size = number + count if count % 2 else number
-            places.let_go(Elsewhere(ids[:size]), size)
+            places.let_go(KeptElsewhere(ids[:size], issuer_of), size)
         number += count
     if starts_anew and size:
         until = next(at for at in range(len(blocks) + 1) if sum(count for count, _ in blocks[:at]) == size)
-        places = CertificateIndex(Elsewhere(ids[:size]), [count for count, _ in blocks[:until]])
+        places = CertificateIndex(KeptElsewhere(ids[:size], issuer_of), [count for count, _ in blocks[:until]])
         places.extend(*whole.between(until, len(blocks)))
     assert (len(places), places.last_block) == (len(whole), whole.last_block)
     assert {one: places.place_of(one) for one in ids} == expected
@@ -118,6 +100,32 @@ def test_an_index_says_the_same_whether_it_keeps_the_oldest_or_the_host_does(blo
     if size:
         with pytest.raises(ValueError, match="are the host's"):
             places.between(0, len(blocks))
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.randoms())
+def test_no_more_ids_than_allowed_are_looked_up_with_the_host_and_others_it_may_have_count_as_known(most, size, chance):
+    places, expected = filled([30, 30])
+    ids = sorted(expected, key=expected.__getitem__)
+    host = KeptElsewhere(ids[:size])
+    places.let_go(host, size)
+    alike = [one[:8] + sha256(one).digest()[8:] for one in ids[:size:2]]
+    absent = [digest(-1 - number) for number in range(20)]
+    named = 2 * [*ids, *alike, *absent]
+    chance.shuffle(named)
+    known = places.known(named, most)
+    assert len(host.read) == len({*host.read}) == min(most, size + len(alike))
+    assert known == expected.keys() | ({*alike} - {*host.read})
+    assert places.known(named) == expected.keys(), "what was not looked up is not taken for absent"
+
+
+def test_ids_found_absent_are_remembered_up_to_a_bound():
+    """INV-5: a peer names as many as it likes."""
+    host = KeptElsewhere([digest(10**6)])
+    places = CertificateIndex(host, [1])
+    first, parts = digest(0), range(1, 40_000, 1_000)
+    for part in parts:
+        places.known([first, *(digest(number) for number in range(part, part + 1_000))])
+    assert 1 < host.asked.count(first) < 4, "it was forgotten with all others when there were too many, not each time"
 
 
 def test_ids_that_are_alike_but_for_a_few_bits_are_told_apart():

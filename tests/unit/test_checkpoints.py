@@ -2,7 +2,22 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import ADA, BEN, CY, DOT, MEMBERS, STRANGER, FinalScribe, cut_off, found, of_kind, rules, statement
+from tests.builders import (
+    ADA,
+    BEN,
+    CY,
+    DOT,
+    MEMBERS,
+    STRANGER,
+    Bench,
+    FinalScribe,
+    Scribe,
+    cut_off,
+    found,
+    of_kind,
+    rules,
+    statement,
+)
 from tests.member_bench import MemberBench, sent
 
 from tallystick.consensus.signing_guard import Cosigned, Floor, Lost
@@ -289,34 +304,49 @@ def test_a_peer_that_claims_more_blocks_and_sends_none_does_not_keep_a_member_fr
     assert said.cosignatures[0].size == 2
 
 
-def test_who_had_to_fetch_blocks_asks_once_for_what_it_missed_and_no_more_than_once_a_minute(scribe):
+def asked(bench, duration_ms):
+    """How often a node asks its peers to tell, and to cosign, while so long nothing else happens."""
+    return len(sent(CosignatureRequest, bench.wait(duration_ms, Timer.CHECKPOINT)))
+
+
+@pytest.mark.parametrize("told", [[BEN], []], ids=["one cosigned", "none heard"])
+def test_what_a_tip_lacks_of_a_quorum_is_asked_for_three_times_a_minute_apart_and_so_it_is_of_the_next(scribe, told):
     delta_ms = GENESIS.params.delta_ms
     bench = bench_at(scribe, 2, None)
-    assert sent(CosignatureRequest, bench.wait(10 * delta_ms, Timer.CHECKPOINT)) == [], "it fetched nothing"
-    assert sent(CosignatureRequest, follow(bench, scribe, 3)) == []
-    assert sent(CosignatureRequest, bench.wait(3 * delta_ms, Timer.CHECKPOINT)) == [CosignatureRequest()]
-    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == []
-    assert sent(CosignatureRequest, follow(bench, scribe, 4)) == []
-    assert sent(CosignatureRequest, bench.wait(3 * delta_ms, Timer.CHECKPOINT)) == [CosignatureRequest()]
+    bench.handle(PeerConnected("x"))
+    for index in (2, 3):
+        for one in told:
+            tell(bench, cosigned(scribe, one, index))
+        assert asked(bench, 3 * delta_ms - 1) == 0
+        for _ in range(3):
+            assert asked(bench, 1) == 1
+            assert asked(bench, 1_000 * ANEW_AFTER_S - 1) == 0
+        assert asked(bench, 600_000) == 0, "then there is silence: its members may be down for ever"
+        follow(bench, scribe, index + 1)
+    tell(bench, *(cosigned(scribe, one, 4) for one in (BEN, CY, DOT)))
+    assert asked(bench, 600_000) == 0, "it has a quorum"
+
+
+def test_nobody_is_asked_more_than_once_a_minute_nor_for_blocks_that_a_liar_claims(scribe):
+    delta_ms = GENESIS.params.delta_ms
+    bench = bench_at(scribe, 2, None)
+    bench.handle(PeerConnected("x"))
+    assert asked(bench, 3 * delta_ms) == 1
+    follow(bench, scribe, 3)
+    assert asked(bench, 1_000 * ANEW_AFTER_S - 1) == 0
+    assert asked(bench, 600_000) == 3
     for tip in range(5, 60):
         bench.receive(Status(GENESIS.ledger_id, 0, tip, bytes(32), ()), f"liar {tip}")
         bench.handle(PeerDisconnected(f"liar {tip}"))
-        assert sent(CosignatureRequest, bench.wait(1_000, Timer.CHECKPOINT)) == []
-    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [CosignatureRequest()]
+        assert asked(bench, 1_000) == 0
+    assert asked(bench, 600_000) == 0
 
 
-def test_what_a_tip_lacks_of_a_quorum_is_asked_for_three_times_a_minute_apart(scribe):
-    delta_ms = GENESIS.params.delta_ms
-    bench = bench_at(scribe, 2, None)
-    tell(bench, cosigned(scribe, BEN, 2))
-    assert sent(CosignatureRequest, bench.wait(3 * delta_ms - 1, Timer.CHECKPOINT)) == []
-    for _ in range(3):
-        assert sent(CosignatureRequest, bench.wait(1, Timer.CHECKPOINT)) == [CosignatureRequest()]
-        assert sent(CosignatureRequest, bench.wait(1_000 * ANEW_AFTER_S - 1, Timer.CHECKPOINT)) == []
-    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [], "then there is silence"
-    tell(bench, *(cosigned(scribe, one, 3) for one in (BEN, CY, DOT)))
-    follow(bench, scribe, 3)
-    assert sent(CosignatureRequest, bench.wait(600_000, Timer.CHECKPOINT)) == [], "it has a quorum"
+def test_where_one_forges_alone_nobody_is_asked():
+    scribe = Scribe()
+    bench = Bench(blocks=[scribe.forge(statement())])
+    bench.handle(PeerConnected("x"))
+    assert asked(bench, 600_000) == 0
 
 
 def test_who_fetched_a_tip_that_it_knows_to_be_countersigned_asks_nobody(scribe):

@@ -18,7 +18,7 @@ from tallystick.ledger.params import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
 from tallystick.ledger.state import genesis_state
 from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.events import Multicast, Send
-from tallystick.node.gossip import Gossip
+from tallystick.node.gossip import _MENDED_AGAIN_MS, Gossip
 from tallystick.node.limits import Limits
 
 LIMITS = Limits()
@@ -45,6 +45,12 @@ def pushed(gossip, now_ms=10_000):
     return {peer for one in gossip.flush(now_ms) for peer in one.peers}
 
 
+def pushed_by(gossip, peers):
+    """Which of these peers push to it: links are eager on both sides or on neither."""
+    eager = set(gossip.eager())
+    return [peer for peer in peers if peer in eager]
+
+
 def pruned(gossip, peer, *ids, now_ms=5_000):
     """What follows, sooner or later, from a peer's pushing what was known already."""
     return gossip.heard_again(peer, ids, now_ms)
@@ -65,12 +71,28 @@ def test_the_first_peers_are_pushed_to_and_know_it():
 
 def test_a_peer_that_leaves_the_tree_is_replaced_at_once_by_one_that_was_not_in_it():
     gossip = connected("x", "y", "z", limits=Limits(eager_peers=2))
-    assert gossip.disconnected("x") == [Send("z", GRAFT)]
+    assert gossip.disconnected("x", 0) == [Send("z", GRAFT)]
     assert pushed(gossip) == {"y", "z"}
     gossip.connected("w")
-    assert gossip.disconnected("never there") == []
+    assert gossip.disconnected("never there", 20_000) == []
     gossip.pruned("w")
-    assert gossip.disconnected("w") == [], "what is lazy is not missed"
+    assert gossip.disconnected("w", 20_000) == [], "what is lazy is not missed"
+
+
+def test_soon_after_a_loss_a_link_is_replaced_if_something_came_first_over_it_or_if_it_was_the_last():
+    soon_ms = _MENDED_AGAIN_MS - 1
+    gossip = connected("u", "v", "w", "x", "y", limits=Limits(eager_peers=3))
+    assert gossip.disconnected("u", 0) == [Send("x", GRAFT)]
+    gossip.offer(Entry(statement()), "v", 1)
+    assert gossip.disconnected("w", soon_ms) == []
+    assert gossip.disconnected("v", soon_ms) == [Send("y", GRAFT)]
+    gossip.connected("v")
+    gossip.connected("z")
+    assert gossip.disconnected("v", soon_ms) == [], "nothing came over the link that it has had since"
+    assert [gossip.disconnected(peer, soon_ms) for peer in "xy"] == [[], [Send("z", GRAFT)]]
+    for peer in "abc":
+        gossip.connected(peer)
+    assert gossip.disconnected("a", soon_ms + 1) == [Send("c", GRAFT)]
 
 
 def test_only_the_lowest_of_the_certificates_heard_lately_prunes():
@@ -123,12 +145,43 @@ def test_who_brought_it_first_is_not_pruned_nor_is_who_is_no_peer(source):
 
 def test_what_was_heard_before_a_peer_left_prunes_no_link():
     """Where it came first is gone: were the links over which it came again pruned, too, none might be left."""
-    gossip = connected("x", "y", "z")
+    gossip = connected("w", "x", "y", "z", limits=Limits(eager_peers=4))
     gossip.offer(Entry(statement()), "z", 0)
     assert pruned(gossip, "y", statement().id, now_ms=1) == []
-    gossip.disconnected("z")
-    assert pruned(gossip, "x", statement().id) == []
-    assert pushed(gossip) == {"x", "y"}
+    gossip.disconnected("w", 2)
+    assert pruned(gossip, "x", statement().id) == [], "perhaps others have it over the lost link"
+    assert pushed(gossip) == {"x", "y", "z"}
+
+
+def test_soon_after_a_loss_what_came_first_over_a_lost_link_prunes_no_other_and_the_rest_does():
+    (low, first), (high, second) = in_order_of_id(2)
+    prune = {peer: Send(peer, Prune()) for peer in "vy"}
+    for lost, by_low, by_high in (("x", [prune["y"], prune["v"]], []), ("z", [], [prune["v"]])):
+        gossip = connected("u", "v", "w", "x", "y", "z", limits=Limits(eager_peers=6))
+        gossip.disconnected("u", 0)
+        gossip.offer(Entry(first), "z", 0)
+        gossip.offer(Entry(second), "w", 0)
+        assert pruned(gossip, "y", low, now_ms=1) == []
+        gossip.disconnected(lost, 2)
+        assert [pruned(gossip, "v", low), pruned(gossip, "v", high)] == [by_low, by_high]
+
+
+def test_a_peer_that_comes_and_goes_does_not_keep_the_tree_from_forming():
+    peers = [f"peer {number}" for number in range(8)]
+    gossip, copies = connected(*peers), 0
+    for number, one in enumerate(statements(500)):
+        now_ms = 40 * number
+        if number % 5 == 0:  # whoever asks for nothing is pushed to
+            gossip.connected("restless")
+            gossip.grafted("restless")
+            gossip.disconnected("restless", now_ms)
+        first, *others = pushed_by(gossip, peers)
+        gossip.offer(Entry(one), first, now_ms)
+        for peer in others:
+            copies += 1
+            gossip.heard_again(peer, (one.id,), now_ms + 20)
+    assert len(pushed_by(gossip, peers)) <= 2
+    assert copies < 100
 
 
 def test_the_link_that_the_pruning_certificate_came_over_becomes_eager():
@@ -181,7 +234,7 @@ def test_news_does_not_go_back_to_where_it_came_from():
 def test_nothing_is_pushed_to_a_peer_that_is_pruned_or_gone():
     gossip = offered(("one", None))
     gossip.pruned("x")
-    gossip.disconnected("y")
+    gossip.disconnected("y", 0)
     assert received(gossip) == {"x": ["one"], "z": ["one"]}, "x replaces y"
 
 

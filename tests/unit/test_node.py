@@ -624,6 +624,20 @@ def test_a_peer_that_asks_too_much_is_refused_and_may_ask_again_later(request_of
     assert refused == [Rule.N3]
 
 
+def test_a_peer_that_tells_its_status_too_often_is_not_heard_for_a_while():
+    bench, tips = Bench(), iter(range(1_000))
+    per_second = bench.node.limits.statuses_per_second
+    for _ in range(8 * per_second):
+        assert rules(bench.receive(status(next(tips)), "talkative")) == []
+    actions = bench.receive(status(999, [statement("there").id]), "talkative")
+    assert (rules(actions), cut_off(actions), messages(CertificateRequest, actions)) == ([Rule.N3], set(), [])
+    assert bench.node.sync.best_index < 999
+    assert messages(CertificateRequest, bench.receive(status(1, [statement("there").id]), "modest"))
+    bench.now_ms += 1_000
+    refused = [rule for _ in range(per_second + 1) for rule in rules(bench.receive(status(next(tips)), "talkative"))]
+    assert refused == [Rule.N3]
+
+
 def test_news_is_announced_some_times_and_then_there_is_silence():
     bench = connected("x", "y")
     block = Scribe().forge(statement())

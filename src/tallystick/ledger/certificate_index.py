@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from struct import iter_unpack
+from sys import maxsize
 from typing import Final, NamedTuple, Protocol
 
 _ID_BYTES: Final = 32
@@ -38,6 +39,9 @@ class Found(NamedTuple):
 class Older(Protocol):
     """The oldest certificates, which the host keeps. What it does may raise what reading the host's file raises."""
 
+    def may_have(self, certificate_id: bytes) -> bool:
+        """Whether it takes more than memory to tell if the certificate with this id is one of them."""
+
     def number_of(self, certificate_id: bytes) -> int | None:
         """The log index of the certificate with this id, if it is one of them."""
 
@@ -52,6 +56,9 @@ class Older(Protocol):
 
 
 class _Nothing:
+    def may_have(self, certificate_id: bytes) -> bool:
+        return False
+
     def number_of(self, certificate_id: bytes) -> int | None:
         return None
 
@@ -95,15 +102,21 @@ class CertificateIndex:
     def __contains__(self, certificate_id: bytes) -> bool:
         return self.log_index_of(certificate_id) is not None
 
-    def known(self, ids: Iterable[bytes]) -> set[bytes]:
-        """Those of these ids that are on the chain; for who adds to it: on other threads only one by one."""
+    def known(self, ids: Iterable[bytes], most_older: int = maxsize) -> set[bytes]:
+        """Those of these ids that are on the chain; for who adds to it: on other threads only one by one.
+
+        At most `most_older` are looked up with the host; the others that it may have are among those returned, too.
+        """
         asked = list(ids)
         known = self._numbers.keys() & asked
         if len(known) < len(asked) and len(self._numbers) < len(self):
             if len(self._absent) >= _MOST_ABSENT:
                 self._absent.clear()
             others = [one for one in asked if one not in known and one not in self._absent]
-            found = {one for one in others if self._earlier(one) is not None}
+            found = {one for one in others if self._buckets and self._buckets.number_of(one) is not None}
+            older = list(dict.fromkeys(one for one in others if one not in found and self._older.may_have(one)))
+            found.update(one for one in older[:most_older] if self._older.number_of(one) is not None)
+            found.update(older[most_older:])
             self._absent.update(others)
             self._absent -= found
             known |= found
@@ -131,11 +144,8 @@ class CertificateIndex:
     def log_index_of(self, certificate_id: bytes) -> int | None:
         """The log index of the certificate with this id (32 bytes), or `None`: the cheapest of the look-ups."""
         number = self._numbers.get(certificate_id)
-        return number if number is not None else self._earlier(certificate_id)
-
-    def _earlier(self, certificate_id: bytes) -> int | None:
-        """The same, of those that the dictionary does not have."""
-        number = self._buckets.number_of(certificate_id) if self._buckets else None
+        if number is None and self._buckets:
+            number = self._buckets.number_of(certificate_id)
         return number if number is not None else self._older.number_of(certificate_id)
 
     def with_prefix(self, prefix: str) -> list[Place]:

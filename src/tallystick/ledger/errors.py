@@ -81,7 +81,7 @@ class Rule(Enum):
 
     N1 = "message is for this ledger"
     N2 = "set-aside blocks within the peer's share"
-    N3 = "requests within the peer's allowance"
+    N3 = "requests and statuses within the peer's allowance"
     N4 = "answers only to what was asked"
     N5 = "peers that break what no honest peer breaks are disconnected"
     N6 = "peer is one that the ledger admits"

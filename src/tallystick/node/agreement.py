@@ -74,6 +74,8 @@ class Agreement:
 
     wallet: Wallet | None = None
     """The key that this node forges and votes with, if it does."""
+    has_cosigners = False
+    """Whether members cosign checkpoints."""
 
     @property
     def check_forger(self) -> CheckForger:

@@ -140,9 +140,8 @@ class Checkpoints:
         """Whether this node's key has stake in the tip's epoch, and has not cosigned it yet."""
         self._asked_ms: int | None = None
         """When peers were last asked to cosign an idle tip anew."""
-        self._was_behind = False
-        """Whether peers had more blocks: what was told of those before they came was perhaps not looked at."""
         self._asked_for_tip = 0
+        """How often peers were asked for what was missed of the tip."""
         self._missed_ms: int | None = None
         """When peers were last asked for what was missed."""
 
@@ -289,10 +288,6 @@ class Checkpoints:
             self._make_room()
         return tuple(new)
 
-    def fetching(self) -> None:
-        """A peer says that it has more blocks than this node."""
-        self._was_behind = True
-
     def settle(self, now_ms: int, is_idle: bool, is_behind: bool, actions: list[Action]) -> int | None:
         """After each event: cosign what is due, and have kept what is to be kept. Returns when there is more to do.
 
@@ -324,26 +319,24 @@ class Checkpoints:
         return None
 
     def _ask_for_missed(self, now_ms: int, actions: list[Action]) -> int | None:
-        """Ask peers for what a tip lacks that was fetched, or that a part of a quorum cosigned; once a minute.
+        """Ask peers for what a tip lacks that should be countersigned by now; once a minute, a few times.
 
-        Returns when, if that is later.
+        Nobody may have it: members may be down for long. Returns when, if that is later.
         """
         tip = self._tip
-        if tip is None or tip.is_countersigned:
-            self._was_behind = False
+        if tip is None or tip.is_countersigned or self._idle_since_ms is None or self._asked_for_tip >= _MOST_ASKED:
             return None
-        is_partial = bool(tip.cosignatures) and self._asked_for_tip < _MOST_ASKED
-        if self._idle_since_ms is None or not (self._was_behind or is_partial):
+        if not self._agreement.has_cosigners:
             return None
         due_ms = self._idle_since_ms + _MISSED_AFTER * self._delta_ms
         for asked_ms in (self._asked_ms, self._missed_ms):
             due_ms = due_ms if asked_ms is None else max(due_ms, asked_ms + 1000 * ANEW_AFTER_S)
         if due_ms > now_ms:
             return due_ms
-        self._was_behind, self._missed_ms = False, now_ms
+        self._missed_ms = now_ms
         self._asked_for_tip += 1
         actions.append(Broadcast(CosignatureRequest()))
-        return now_ms + 1000 * ANEW_AFTER_S if is_partial and self._asked_for_tip < _MOST_ASKED else None
+        return now_ms + 1000 * ANEW_AFTER_S if self._asked_for_tip < _MOST_ASKED else None
 
     def _keep(self, now_ms: int, actions: list[Action]) -> int | None:
         """Have kept what has waited for delta in vain for a block. Returns when it will have."""

@@ -7,7 +7,7 @@ is known already makes it lazy, on both sides. So the eager links come to form a
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -29,6 +29,17 @@ _GRAFT: Final = CertificateRequest(())
 _LOWEST: Final = 256
 """Certificates remembered for their low ids: of n heard there are some ln n, unless an issuer seeks out rising ids."""
 
+_MENDED_AGAIN_MS: Final = 5_000
+"""Some times as long as it takes to prune what one loss made eager."""
+
+
+class _Heard(NamedTuple):
+    """A certificate that was lately heard for the first time."""
+
+    id: bytes
+    at_ms: int
+    source: Peer | None
+
 
 class Gossip:
     """Which links are eager, certificates on their way out, the ones asked for, and when to announce next."""
@@ -36,9 +47,13 @@ class Gossip:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._eager: dict[Peer, bool] = {}
-        self._lowest: deque[tuple[bytes, int, Peer | None]] = deque(maxlen=_LOWEST)
-        """Ids of certificates, when each was first heard (ms), and from whom."""
+        self._lowest = deque[_Heard](maxlen=_LOWEST)
+        """Ids ascend, and so do times."""
         self._repeaters: dict[Peer, None] = {}
+        self._mended_ms: int | None = None
+        """When a loss was last taken for one that may part the tree."""
+        self._sources = set[Peer]()
+        """Over these links certificates came first, at some time."""
         self._fresh: list[tuple[Entry, Peer | None]] = []
         self._flushed_ms: int | None = None
         self._asked: dict[bytes, int] = {}
@@ -57,17 +72,27 @@ class Gossip:
         self._eager[peer] = is_eager = sum(one != peer for one in self._eager) < self._limits.eager_peers
         return [Send(peer, _GRAFT)] if is_eager else []
 
-    def disconnected(self, peer: Peer) -> list[Send]:
+    def disconnected(self, peer: Peer, now_ms: int) -> list[Send]:
         """A peer is gone. If the tree went through it, the lazy link that is there longest takes its place at once.
 
         What the substitute has heard in the meantime it announces; waiting for that would cost a second or so. Nothing
-        heard until now prunes then: the links over which it came again may be all that is left.
+        heard until now prunes then: the links over which it came again may be all that is left, here or elsewhere.
+        Who comes and goes would so keep a tree from forming. Soon after such a loss only what came first over the lost
+        link prunes no other, and a link has a substitute if anything did, or if it was the last one pushed over.
         """
         self._level.discard(peer)
         self._repeaters.pop(peer, None)
-        if self._eager.pop(peer, False):
-            self._lowest.clear()
+        is_source = peer in self._sources
+        self._sources.discard(peer)
+        if not self._eager.pop(peer, False):
+            return []
+        is_rare = self._mended_ms is None or now_ms >= self._mended_ms + _MENDED_AGAIN_MS
+        if is_rare:
+            self._mended_ms = now_ms
+        if self._lowest and (is_rare or self._lowest[0].source == peer):
             self._repeaters = {}
+        self._lowest = deque((one for one in self._lowest if not is_rare and one.source != peer), _LOWEST)
+        if is_rare or is_source or not any(self._eager.values()):
             substitute = next((one for one, is_eager in self._eager.items() if not is_eager), None)
             if substitute is not None:
                 self._eager[substitute] = True
@@ -87,8 +112,8 @@ class Gossip:
     def heard_again(self, peer: Peer, ids: tuple[bytes, ...], now_ms: int) -> list[Send]:
         """A peer pushed certificates that were known already: its link may be redundant. Prunes, if it is time to."""
         if self._lowest and peer in self._eager:
-            lowest_id, _, source = self._lowest[0]
-            if lowest_id in ids and source != peer:
+            lowest = self._lowest[0]
+            if lowest.id in ids and lowest.source != peer:
                 self._repeaters[peer] = None
         return self._prune(now_ms)
 
@@ -99,7 +124,7 @@ class Gossip:
         pruned, two that travel at once from two sides could cut all links of a circle. So only that with the lowest id
         of those heard lately does, which is the same one everywhere, and only when it had time to get everywhere.
         """
-        if not self._repeaters or self._lowest[0][1] > now_ms - self._limits.prune_after_ms:
+        if not self._repeaters or self._lowest[0].at_ms > now_ms - self._limits.prune_after_ms:
             return []
         redundant, self._repeaters = self._repeaters, {}
         self._eager.update(dict.fromkeys(redundant, False))
@@ -108,15 +133,15 @@ class Gossip:
     def _note(self, certificate_id: bytes, source: Peer | None, now_ms: int) -> None:
         """Keep the ids of lately heard certificates, ascending: one goes when a lower one is heard after it."""
         lowest = self._lowest
-        while lowest and lowest[0][1] <= now_ms - self._limits.prune_every_ms:
+        while lowest and lowest[0].at_ms <= now_ms - self._limits.prune_every_ms:
             lowest.popleft()
             self._repeaters = {}
-        while lowest and lowest[-1][0] > certificate_id:
+        while lowest and lowest[-1].id > certificate_id:
             lowest.pop()
         if not lowest:
             self._repeaters = {}
             self.grafted(source)
-        lowest.append((certificate_id, now_ms, source))
+        lowest.append(_Heard(certificate_id, now_ms, source))
 
     def eager(self, but: Peer | None = None) -> tuple[Peer, ...]:
         """The peers that new things are pushed to, but for the one that they came from."""
@@ -126,6 +151,8 @@ class Gossip:
 
     def offer(self, entry: Entry, source: Peer | None, now_ms: int) -> None:
         """Put a certificate that was just accepted on its way; it does not go back to where it came from."""
+        if source in self._eager:
+            self._sources.add(source)
         if len(self._eager) > 1:  # with fewer links it is on no circle
             self._note(entry.certificate.id, source, now_ms)
         self._fresh.append((entry, source))

@@ -25,14 +25,17 @@ from tallystick.node.certificate_box import CertificateBox
 from tallystick.node.chain_copy import ChainCopy
 from tallystick.node.events import Peer
 from tallystick.node.late_votes import LateVotes
+from tallystick.node.limits import Limits
 from tallystick.node.peer_exchange import PeerExchange
 
 
 class Knowledge:
     """All of it is asked before any signature is verified."""
 
-    def __init__(self, agreement: Agreement, copy: ChainCopy, box: CertificateBox, exchange: PeerExchange) -> None:
-        self._agreement, self._copy = agreement, copy
+    def __init__(
+        self, agreement: Agreement, copy: ChainCopy, box: CertificateBox, exchange: PeerExchange, limits: Limits
+    ) -> None:
+        self._agreement, self._copy, self._limits = agreement, copy, limits
         self.sort_out = box.sort_out
         """Tells certificates that wait in the box, as `has_verified` does, from others."""
         self.has_verified = box.holds
@@ -53,8 +56,12 @@ class Knowledge:
         """Of these votes those that would count."""
 
     def on_chain(self, ids: Iterable[bytes]) -> set[bytes]:
-        """Those of these ids that are on the chain: another certificate with one of them is refused (C5)."""
-        return self._copy.chain.certificate_index.known(ids)
+        """Those of these ids that are on the chain: another certificate with one of them is refused (C5).
+
+        Where a peer names many that the file may have, those beyond its share count as being there: it is asked for
+        none of them. Of others hardly any is among them, and what waits somewhere is announced again.
+        """
+        return self._copy.chain.certificate_index.known(ids, self._limits.old_ids_per_message)
 
     def check_issuer(self, certificate: AnyCertificate) -> None:
         """Raise `Refused` (D1, D6, M1, R4, S9) for what this issuer may not issue: its signature is not looked at."""

@@ -40,6 +40,11 @@ class Limits:
     """Whether a forger lets a longer chain that it heard of come in before its turn (the course has no timers)."""
     requests_per_second: int = 64
     """What a peer may ask, on average; it may save up two seconds' worth."""
+    statuses_per_second: int = 8
+    """What a peer may tell of where it stands, likewise; it may save up eight seconds' worth. Each names thousands of
+    certificates, and honest ones tell some three a second at most."""
+    old_ids_per_message: int = 64
+    """So many of the ids that a peer names are looked up in the file, where that is needed: each costs some 0.1 ms."""
 
     request_timeout_ms: int = 2_000
     eager_peers: int = 3

@@ -76,6 +76,7 @@ class Node:
         self._copy = ChainCopy(chain, self.box, self._search, self.sync, self._checkpoints)
         self._late = LateVotes()
         self._allowances = Allowances(self.limits.requests_per_second, 2 * self.limits.requests_per_second)
+        self._statuses = Allowances(self.limits.statuses_per_second, 8 * self.limits.statuses_per_second)
         self._timers: dict[Timer, int] = {}
         self._to_report: list[Action] = []
         if archive is not None:
@@ -83,7 +84,7 @@ class Node:
         agreement.start(chain, self.box, archive)
         epoch = kept_epoch(self.state.tip.epoch, archive, chain) if archive is not None else self.state.epoch
         self._checkpoints.resume(archive, epoch)
-        self.knowledge = Knowledge(agreement, self._copy, self.box, self.exchange)
+        self.knowledge = Knowledge(agreement, self._copy, self.box, self.exchange, self.limits)
 
     def _resume(self, archive: Archive) -> None:
         """A restart emptied the box; what is kept waits again, and what became illegal meanwhile is forgotten."""
@@ -174,7 +175,7 @@ class Node:
             case events.PeerDisconnected(peer):
                 self.exchange.disconnected(now_ms, peer)
                 self._dial(now_ms, actions)
-                actions.extend(self._gossip.disconnected(peer))
+                actions.extend(self._gossip.disconnected(peer, now_ms))
                 self._search.forget(peer)
                 self.sync.forget(peer)
                 self._ask_for_more(now_ms, actions)
@@ -391,10 +392,7 @@ class Node:
     def _settle_checkpoints(self, now_ms: int, actions: list[Action]) -> None:
         """Cosign what is due, unless this node's state is not the ledger's; pass on what others cosigned."""
         if self._copy.mismatch is None:
-            is_behind = False
-            if self.sync.best_index > self.chain.state.tip.index:
-                self._checkpoints.fetching()
-                is_behind = self.sync.is_behind(self.state.index, now_ms)
+            is_behind = self.sync.is_behind(self.state.index, now_ms)
             due_ms = self._checkpoints.settle(now_ms, not self.box, is_behind, actions)
             self._set_timer(Timer.CHECKPOINT, due_ms, actions)
             if fresh := self._checkpoints.take_fresh():
@@ -476,9 +474,13 @@ class Node:
         if status.ledger_id != self.chain.ledger_id:
             other = status.ledger_id.hex()[:16]
             return refuse(peer, Refused(Rule.N1, f"the peer is on ledger {other}…"), actions)
+        if not self._statuses.take(now_ms, peer):
+            refused = Refused(Rule.N3, f"more than {self.limits.statuses_per_second} statuses a second")
+            return actions.append(events.ReportRefused(refused, peer))
         self.sync.heard_tip(peer, status.tip_index, status.epoch)
-        lacking = tuple(one for one in status.waiting if one not in self.box and self.chain.place_of(one) is None)
-        actions.extend(self._gossip.ask(peer, lacking, now_ms))
+        elsewhere = [one for one in dict.fromkeys(status.waiting) if one not in self.box]
+        on_chain = self.knowledge.on_chain(elsewhere)
+        actions.extend(self._gossip.ask(peer, tuple(one for one in elsewhere if one not in on_chain), now_ms))
         if status.tip_index < self.state.index and self._allowances.take(now_ms, peer):
             actions.append(Send(peer, self._status()))
         if status.tip_hash == self.state.tip.hash and set(status.waiting).issuperset(self.box.ids(messages.MAX_IDS)):

@@ -64,6 +64,8 @@ class _Route:
 class SimplexDriver(Agreement):
     """Simplex, as a node drives it."""
 
+    has_cosigners = True
+
     _chain: Blockchain
     _box: CertificateBox
     _finality: FinalityProofs

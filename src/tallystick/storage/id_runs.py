@@ -171,6 +171,15 @@ class IdRuns:
 
     # ---- looking up -----------------------------------------------------------------------------------------
 
+    def may_have(self, certificate_id: bytes) -> bool:
+        """Whether `candidates` may read a row of this id: of those on no run it does so for one in some thousands."""
+        leading, mark = int.from_bytes(certificate_id[:4]), certificate_id[4:6]
+        for shift, bounds, marks, _ in self.filters:
+            bucket = leading >> shift
+            if marks.find(mark, bounds[bucket], bounds[bucket + 1]) >= 0:
+                return True
+        return False
+
     def candidates(self, certificate_id: bytes, select: Select) -> list[int]:
         """The numbers of certificates whose ids have the same 8 first bytes: hardly ever more than the one."""
         found: list[int] = []
@@ -292,11 +301,13 @@ class IdRuns:
 
 def _confirmed(run: _Run, certificate_id: bytes, at: int, end: int, select: Select) -> list[int]:
     """The numbers of those whose marks are the id's, from a place on, and that begin as it does."""
-    found, mark = [], certificate_id[4:6]
+    found, mark, read, entries = [], certificate_id[4:6], -1, b""
     while at >= 0:
         if at % 2 == 0:
             row, place = divmod(at // 2, ROW_ENTRIES)
-            entry = run.entries(row, select)[_ENTRY_BYTES * place : _ENTRY_BYTES * (place + 1)]
+            if row != read:  # ids that begin alike stand side by side
+                read, entries = row, run.entries(row, select)
+            entry = entries[_ENTRY_BYTES * place : _ENTRY_BYTES * (place + 1)]
             if certificate_id.startswith(entry[:_KEY_BYTES]):
                 found.append(int.from_bytes(entry[_KEY_BYTES:]))
         at = run.marks.find(mark, at + 1, end)

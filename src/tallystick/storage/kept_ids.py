@@ -95,6 +95,10 @@ class KeptIds:
                 self._reads.close()
             self._reads = None
 
+    def may_have(self, certificate_id: bytes) -> bool:
+        """As of an `Older`."""
+        return self._runs.may_have(certificate_id)
+
     def number_of(self, certificate_id: bytes) -> int | None:
         """As of an `Older`."""
         try:

@@ -64,6 +64,7 @@ LIMITS = {
     "Gossip._eager": _HOSTS,
     "Gossip._level": _HOSTS,
     "Gossip._repeaters": _HOSTS,
+    "Gossip._sources": _HOSTS,
     "Gossip._lowest": _CERTIFICATES,
     "Gossip._fresh": _CERTIFICATES,
     "Gossip._asked": _CERTIFICATES,
