@@ -243,3 +243,13 @@ def test_of_what_waits_that_is_chosen_which_came_by_some_time():
     box = box_of(*statements(3))
     assert box.choose(START_MS, FOUNDED, NOTHING, 1) == statements(3)[:2]
     assert box.choose(START_MS, FOUNDED, NOTHING) == statements(3)
+
+
+def test_what_came_before_the_clock_was_set_back_waits_for_no_later_time():
+    came_ms, box = START_MS + 3_600_000, CertificateBox(Limits(), FOUNDED)
+    before, *since = statements(4)
+    box.add(Entry(before), came_ms)
+    for passed_ms, one in enumerate(since):
+        box.add(Entry(one), START_MS + 100 * passed_ms)
+    assert box.choose(START_MS + 250, FOUNDED, NOTHING, START_MS + 100) == [before, *since[:2]]
+    assert box.choose(came_ms, FOUNDED, NOTHING, came_ms - 1) == since, "nothing came before a clock that is right"

@@ -32,6 +32,7 @@ from tests.member_bench import (
 
 from tallystick.consensus.agreement import PersistQuorum, StateMismatch
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.fields import ZERO_DIGEST
 from tallystick.ledger.messages import (
     MAX_TALLIES,
     Blocks,
@@ -54,6 +55,7 @@ from tallystick.network.memory_archive import MemoryArchive
 from tallystick.node.events import (
     Broadcast,
     PeerConnected,
+    PeerDisconnected,
     PersistBlock,
     PersistSigned,
     ReportRefused,
@@ -312,6 +314,16 @@ def test_a_peer_that_is_behind_is_told_now_and_then_how_the_view_was_entered():
     seat.wait(4 * DELTA_MS)
     assert told in seat.hear(late, peer="y")
     assert replace(told, peer="x") not in seat.hear(vote(NULLIFY, member=OTHERS[0], view=7), peer="x")
+
+
+@pytest.mark.parametrize(("is_own", "given_up"), [(True, []), (False, [(NULLIFY, 21, ZERO_DIGEST)])])
+def test_a_members_late_vote_that_it_brings_itself_shows_that_it_is_there(is_own, given_up):
+    """Anybody can say old votes of a dead member, and no signature of a late vote is verified."""
+    seat, leader = MemberBench(), leader_of(21)
+    seat.hear(*certificate(NULLIFY, view=20))
+    seat.handle(PeerDisconnected(leader.public_key))
+    seat.hear(vote(NULLIFY, member=leader, view=1), peer=leader.public_key if is_own else "x")
+    assert cast_by(OWNER, seat.submit(statement())) == given_up
 
 
 def test_a_new_peer_is_told_how_the_view_was_entered_and_the_votes_of_it():

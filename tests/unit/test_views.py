@@ -302,4 +302,4 @@ def test_no_stake_no_leader():
     seat = observer(leaders="dot", genesis=found(ADA, BEN, CY))
     assert seat.simplex.views.leader(1) is None
     assert not seat.simplex.views.is_leader_unheard()
-    assert not seat.simplex.views.is_leader_gone()
+    assert not seat.simplex.views.is_leader_absent()

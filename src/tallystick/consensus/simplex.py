@@ -268,19 +268,19 @@ class Simplex:
         """(3) Time is up, the proposal is illegal, or the leader is silent: nullify the view."""
         timer, state = self._timed(now_ms, waiting), self.views.at(self.view)
         is_illegal = state.proposed is not None and self.proposals.refusal(state.proposed) is not None
-        is_silent = timer.since_ms is not None and self._is_leader_silent(now_ms)
+        leader = self.views.leader(self.view)
+        if leader is not None and timer.since_ms is not None and _has_come(self._silence_ms(), now_ms):
+            self.views.absent.add(leader)  # until it is heard: else each of its turns would take that time again
+        is_silent = timer.since_ms is not None and self.views.is_leader_absent()
         is_late = _has_come(timer.deadline_ms(state.proposed is not None), now_ms)
         if (is_late or is_illegal or is_silent) and self._may_nullify():
             self._vote(NULLIFY, self.view)
 
-    def _is_leader_silent(self, now_ms: int) -> bool:
-        """Whether the leader is gone, or was not heard in views of which the oldest was entered long enough ago.
+    def _silence_ms(self) -> int | None:
+        """When a leader that was not heard in the last views is found silent: the oldest was entered long ago then.
 
         Where views end fast, three of them are over before the votes of a member that is busy, and not dead, come.
         """
-        return self.views.is_leader_gone() or _has_come(self._silence_ms(), now_ms)
-
-    def _silence_ms(self) -> int | None:
         return self.timer.silence_ms(self.view - SILENT_VIEWS) if self.views.is_leader_unheard() else None
 
     def _persist(self) -> None:

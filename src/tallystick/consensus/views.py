@@ -103,8 +103,8 @@ class Views:
         """Votes of views that are over, to be persisted with the next certificates."""
         self._views: dict[int, ViewState] = {}
         """From the final view on; single votes stand in those from `oldest_wanted` on."""
-        self.gone: set[bytes] = set()
-        """Members whose connection with this node ended, and of whom nothing was heard since."""
+        self.absent: set[bytes] = set()
+        """Members whose connection with this node ended, or that were found silent, and were not heard since."""
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -114,7 +114,7 @@ class Views:
         self._views, self.news = {}, []
         self.proposals = Proposals(self._chain, self.outputs)
         self._heard: dict[bytes, int] = {}
-        self.gone = {one for one in self.gone if self.epoch.stake(one)}
+        self.absent = {one for one in self.absent if self.epoch.stake(one)}
         self._epoch_number = self.epoch.number
         self.final_view, self.view, self.entered_by = 0, 1, None
         self.lived_from = self.view
@@ -244,9 +244,9 @@ class Views:
         nullifying = self.at(self.view).weight.get(self.ballot(NULLIFY, self.view), 0)
         return 3 * nullifying > self.epoch.total or any(one.chosen for _, one in self.open())
 
-    def is_leader_gone(self) -> bool:
-        """Whether the leader's connection ended and it has not proposed: who has is not waited for in vain."""
-        return self.leader(self.view) in self.gone and self.at(self.view).proposed is None
+    def is_leader_absent(self) -> bool:
+        """Whether the leader is absent and has not proposed: who has is not waited for in vain."""
+        return self.leader(self.view) in self.absent and self.at(self.view).proposed is None
 
     def is_leader_unheard(self) -> bool:
         """Whether the leader was not heard in the last `SILENT_VIEWS` views, all lived through here.
@@ -326,7 +326,7 @@ class Views:
             known.append(vote)
             if ballot.view >= self.oldest_wanted:
                 self.news.append(vote)
-            self._hear(vote.member)
+            self.hear(vote.member)
             state.weight[ballot] = state.weight.get(ballot, 0) + self.epoch.stake(vote.member)
             if ballot.kind == NOTARIZE:
                 if state.proposed is None and vote.member == state.leader:
@@ -334,9 +334,10 @@ class Views:
                 self._suspect(state)
         return Equivocation(earlier, vote) if earlier else None
 
-    def _hear(self, member: bytes) -> None:
-        self._heard[member] = max(self._heard.get(member, 0), self.view)
-        self.gone.discard(member)
+    def hear(self, member: bytes) -> None:
+        """A member said something: it is not absent, and not silent for some views."""
+        self._heard[member] = self.view
+        self.absent.discard(member)
 
     def _certify(self, certificate: VoteCertificate) -> None:
         """A certificate is known: it ends its view for whoever is in it or before it."""
@@ -398,7 +399,7 @@ class Views:
             state.header = signed
             if state.proposed is None:
                 state.proposed, state.parent_view = signed.header.hash, parent_view
-            self._hear(signed.header.forger)
+            self.hear(signed.header.forger)
             self._suspect(state)
         return Equivocation(state.header, signed) if state.header.conflicts_with(signed) else None
 

@@ -137,6 +137,9 @@ class Agreement:
     def disconnected(self, peer: Peer) -> None:
         """A peer is gone; if it is a member, it is not waited for until it is heard again."""
 
+    def heard(self, member: bytes) -> None:
+        """A peer that has this key votes: whether or not its vote still counts, it is there."""
+
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         """Take what a peer says; `step` then says what follows."""
 

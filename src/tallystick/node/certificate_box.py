@@ -123,13 +123,14 @@ class CertificateBox:
     def choose(self, now_ms: int, base: State, above: Above, until_ms: int = MAX_TIMESTAMP_MS) -> list[AnyCertificate]:
         """Certificates for a block made now on `base`, as many as fit and are legal in this order: evidence first.
 
-        Of the others those that came by some time.
+        Of the others those that came by some time. What came later than now came before the clock was set back.
         """
         chosen: list[AnyCertificate] = []
         stakes, context, room = base.stakes, base.context(now_ms), MAX_BLOCK_BYTES - _BLOCK_OVERHEAD_BYTES
         draft, most = Draft(base, context, self._finder(above)), base.params.max_block_certificates
         known = above.known(self._waiting.keys()) | above.known({one.id for one in self.evidence})
-        came = (one.entry.certificate for one in self._waiting.values() if one.since_ms <= until_ms)
+        waiting = self._waiting.values()
+        came = (one.entry.certificate for one in waiting if one.since_ms <= until_ms or one.since_ms > now_ms)
         for certificate in chain(self.evidence, came):
             if certificate.id in known:
                 continue

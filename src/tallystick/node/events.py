@@ -47,6 +47,8 @@ class CheckedMessage(Struct, frozen=True):
     """Ids of certificates that came along and were known already."""
     late: tuple[Tally, ...] = ()
     """Votes of views that are over, not verified: what is kept of those views may show that they contradict it."""
+    is_voter: bool = False
+    """Whether votes of the peer's own came along, however late; not verified, as its transport proves its key."""
 
 
 class CheckedEntry(Struct, frozen=True):

@@ -55,7 +55,7 @@ class Intake:
             message = self._decode(data)
         except Refused as refused:
             return CheckedMessage(None, (refused,))
-        return self._check_message(message) if self._knowledge.is_wanted(peer, message) else _NOTHING
+        return self._check_message(peer, message) if self._knowledge.is_wanted(peer, message) else _NOTHING
 
     def check_entry(self, entry: Entry) -> CheckedEntry:
         """Check a submitted certificate. It was decoded, or held to its form (`check_form`), before.
@@ -65,12 +65,12 @@ class Intake:
         self._check_entry(entry)
         return CheckedEntry(entry)
 
-    def _check_message(self, message: Message) -> CheckedMessage:
+    def _check_message(self, peer: Peer, message: Message) -> CheckedMessage:
         match message:
             case Certificates(entries):
                 return self._check_entries(entries)
             case Votes() | messages.Cosignatures():
-                return self._check_heard(message)
+                return self._check_heard(peer, message)
         refused = _refusal_of(self._check_signatures, message)
         if refused is None:
             return CheckedMessage(message)
@@ -142,11 +142,11 @@ class Intake:
             if not self._verify(record.signed_bytes(self._ledger_id), record.signature, record.key):
                 raise Refused(Rule.N7, f"the address of {record.key.hex()[:16]}… is not signed by it")
 
-    def _check_heard(self, said: Votes | messages.Cosignatures) -> CheckedMessage:
+    def _check_heard(self, peer: Peer, said: Votes | messages.Cosignatures) -> CheckedMessage:
         """Of what a peer heard, each part stands for itself: one that is badly signed takes no other with it."""
-        return self._check_votes_heard(said) if isinstance(said, Votes) else self._check_cosignatures(said)
+        return self._check_votes_heard(peer, said) if isinstance(said, Votes) else self._check_cosignatures(said)
 
-    def _check_votes_heard(self, votes: Votes) -> CheckedMessage:
+    def _check_votes_heard(self, peer: Peer, votes: Votes) -> CheckedMessage:
         refusals = [refused for one in votes.tallies if (refused := _refusal_of(check_tally, one))][:1]
         if refusals:
             return CheckedMessage(None, tuple(refusals))
@@ -156,7 +156,8 @@ class Intake:
                 refusals.append(refused)
             else:
                 good.append(tally)
-        return CheckedMessage(Votes(tuple(good)) if good else None, tuple(refusals), late=late)
+        is_voter = any(member == peer for one in votes.tallies for member, _ in one.signatures)
+        return CheckedMessage(Votes(tuple(good)) if good else None, tuple(refusals), late=late, is_voter=is_voter)
 
     def _check_cosignatures(self, said: messages.Cosignatures) -> CheckedMessage:
         """One a member and size is looked at, and one refusal told: no honest peer sends more."""

@@ -221,6 +221,8 @@ class Node:
             refuse(peer, refused, actions)
         if checked.known:
             actions.extend(self._gossip.heard_again(peer, checked.known, now_ms))
+        if checked.is_voter and isinstance(peer, bytes):
+            self._agreement.heard(peer)
         if checked.late:
             self._on_late(now_ms, peer, checked.late, actions)
         if checked.message is not None:

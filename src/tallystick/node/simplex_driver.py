@@ -180,14 +180,18 @@ class SimplexDriver(Agreement):
 
     def connected(self, now_ms: int, peer: Peer, actions: list[Action]) -> None:
         if isinstance(peer, bytes):
-            self.simplex.views.gone.discard(peer)
+            self.simplex.views.absent.discard(peer)
         self._tell_votes(peer, actions)
         if self.simplex.is_recovering:
             actions.append(Send(peer, self._recovery_request()))
 
     def disconnected(self, peer: Peer) -> None:
         if isinstance(peer, bytes) and self.simplex.epoch.stake(peer):
-            self.simplex.views.gone.add(peer)
+            self.simplex.views.absent.add(peer)
+
+    def heard(self, member: bytes) -> None:
+        if self.simplex.epoch.stake(member):
+            self.simplex.views.hear(member)
 
     def receive(self, now_ms: int, peer: Peer, said: Said, actions: list[Action]) -> None:
         match said:

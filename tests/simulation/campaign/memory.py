@@ -112,7 +112,7 @@ LIMITS = {
     "ViewTimer._entered": 4,
     "Views._early": 3 * _HOSTS,
     "Views._heard": _HOSTS,
-    "Views.gone": _HOSTS,
+    "Views.absent": _HOSTS,
     "Views._views": _VIEWS_WITH_VOTES,
     "Proposals._whole": _PROPOSALS,
     "Proposals._passed": _PROPOSALS,
