@@ -114,6 +114,11 @@ class Machine:
         self.pid = _only_child(self._holder)
         self._wait_until_booted()
 
+    @property
+    def root(self) -> Path:
+        """Its files, as the host sees them while it runs."""
+        return Path(f"/proc/{self.pid}/root")
+
     def _wait_until_booted(self) -> None:
         end_s = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < end_s:

@@ -656,7 +656,7 @@ def made_long(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return Kept(path, scribe, entries)
 
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(6))
 def test_what_can_be_read_of_damaged_pages_is_saved_and_the_rest_named_and_put_back(
     long: Kept, number: int, seed: int
 ) -> None:

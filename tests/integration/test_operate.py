@@ -6,6 +6,7 @@ A block marked `sh USER@MACHINE` is run as that user on that machine (`all`: on 
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -34,6 +35,9 @@ STEP: Final = re.compile(
     r"(?P<takers>[A-Z]\w+(?:,\s+[A-Z]\w+)*(?:\s+and\s+[A-Z]\w+)?)\s+as\s+`(?P<name>[\w.]+)`",
     re.M | re.S,
 )
+
+ENVIRONMENT: Final = re.compile(r"^python3 -m venv /(?P<folder>\S+)\n(?:/(?P=folder)/bin/pip .*\n)+", re.M)
+"""What takes a machine longest, and is the same on each: the first makes it, and the others get a copy."""
 
 
 class Step(NamedTuple):
@@ -68,6 +72,7 @@ def test_machines_become_one_ledger_by_the_manual(tmp_path: Path) -> None:
     for step in [one for one in todo if one.found["who"] == "build"]:
         build(clone, step)
     with network(ADDRESSES, clone / "dist", tmp_path / "machines") as machines:
+        makers: dict[str, Machine] = {}
         for step in todo:
             match step.found["who"]:
                 case "build":
@@ -77,7 +82,7 @@ def test_machines_become_one_ledger_by_the_manual(tmp_path: Path) -> None:
                 case who:
                     user, _, on = who.partition("@")
                     names = FOUNDERS if on == "all" else on.split(",")
-                    together(lambda name: carry_out(machines[name], step, user), names)  # noqa: B023
+                    follow([machines[name] for name in names], step, user, makers)
 
 
 def build(clone: Path, step: Step) -> None:
@@ -100,9 +105,23 @@ def hand_over(machines: dict[str, Machine], step: Step) -> None:
         assert taken.returncode == 0, (step.line, taken.stderr)
 
 
-def carry_out(machine: Machine, step: Step, user: str) -> None:
+def follow(machines: list[Machine], step: Step, user: str, makers: dict[str, Machine]) -> None:
+    """Carry a block out on all of these at once. `makers`: who made an environment, by how it is made."""
+    script: str = step.found["script"]
+    if environment := ENVIRONMENT.search(script):
+        how, folder = environment[0], environment["folder"]
+        if how not in makers:
+            makers[how], *machines = machines
+            carry_out(makers[how], step, user, script)
+        for machine in machines:
+            shutil.copytree(makers[how].root / folder, machine.root / folder, symlinks=True)
+        script = script.replace(how, "")
+    together(lambda machine: carry_out(machine, step, user, script), machines)
+
+
+def carry_out(machine: Machine, step: Step, user: str, script: str) -> None:
     begun_s = time.monotonic()
-    done = machine.run(step.found["script"], user)
+    done = machine.run(script, user)
     journal = machine.run("journalctl --no-pager --lines 40 --unit tallystick").stdout if done.returncode else ""
     where = f"{MANUAL.name}:{step.line} as {user} on {machine.name} ended with {done.returncode}"
     where += f" after {time.monotonic() - begun_s:.1f} s"
@@ -110,7 +129,7 @@ def carry_out(machine: Machine, step: Step, user: str) -> None:
     print(f"--- {where}\n{done.stdout}{done.stderr}")
 
 
-def together(do: Callable[[str], None], names: list[str]) -> None:
-    with ThreadPoolExecutor(len(names)) as threads:
-        for _ in threads.map(do, names):
+def together(do: Callable[[Machine], None], machines: list[Machine]) -> None:
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(do, machines):
             pass

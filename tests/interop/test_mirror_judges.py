@@ -15,7 +15,7 @@ from tallystick.storage.mirror import ENTRIES, Part, tile_path
 
 CERTIFICATES = 70_000
 BLOCK = 3_500
-_REFUSING_S = 30.0
+_REFUSING_S = 10.0
 """Of a damaged log fsck says so at once, and never ends."""
 
 

@@ -395,8 +395,8 @@ def test_strange_text_is_written_out_and_markup_is_text(browser: Browser) -> Non
 
 
 def test_keys_are_enough(browser: Browser) -> None:
-    page = opened(browser)
-    page.on("filechooser", lambda chooser: None)  # from here on no dialog of the system's own opens
+    page = opened(browser, locale="en-GB")  # a tab of its own, as no dialog of the system's opens in it from here on
+    page.on("filechooser", lambda chooser: None)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")

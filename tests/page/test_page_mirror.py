@@ -119,7 +119,7 @@ def test_of_a_changed_mirror_both_provers_make_the_same_proof_or_none(
     before, cases = ledger.prove(one, ledger.countersigned()), list[dict[str, Any]]()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         path, data = str(file.relative_to(folder)), file.read_bytes()
-        for place in range(0, len(data), max(1, len(data) // 60)):
+        for place in range(0, len(data), max(1, len(data) // 20)):
             altered = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
             try:
                 with Mirror(AlteredFiles(folder, path, altered)) as mirror:

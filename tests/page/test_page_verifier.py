@@ -11,7 +11,7 @@ from tests.page.parts import parts
 
 PAGE = Path(__file__).parents[2] / "page"
 LEDGER = Path(__file__).parents[2] / "src" / "tallystick" / "ledger"
-RUNS = 1_000
+RUNS = 400
 
 needs_node = pytest.mark.skipif(
     which("node") is None, reason="node is not installed: THE PAGE'S VERIFIER IS NOT TESTED"

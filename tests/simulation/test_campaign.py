@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,8 @@ def test_what_must_hold_holds(number):
 
 
 def test_the_same_seed_gives_the_same_digest_in_every_process():
-    """And twice in one. Seeds 16 and 24 have several Byzantine members."""
-    seeds = (3, 16, 24, 3)
+    """And twice in one. All of these seeds have several Byzantine members, and the last is governed."""
+    seeds = (9, 36, 53, 9)
     trace = f"from tests.simulation.campaign.run import run_seed\nprint([run_seed(one).digest for one in {seeds}])"
     told = set()
     for hash_seed in ("0", "1", "4242"):
@@ -176,19 +177,19 @@ def test_one_member_after_the_other_may_lose_its_guard(stakes, is_accepted):
     network = run.network
     network.relink(Link(delay_min_ms=10, delay_max_ms=250))
     run.begin()
-    for kind in KINDS:
-        for name in stakes:
-            for at_ms in range(0, 2_500, 300):
-                network.at(network.now_ms + at_ms, run.submit)
-            run.suffer(restoring(name, loses_guard=True, is_accepted=is_accepted, copy_before=kind))
-            network.run_for(2_500)
-            run.forget_pending_restores()
-            network.run_for(2_500)  # one that was begun is over by then
-            while any(map(is_away, run.watch.honest.values())):
-                run.submit()  # until its floor is passed it counts as a fault, so nobody else loses a guard
-                network.run_for(400)
-            assert network.run_until(run.watch.is_settled, 120_000), (name, kind)
-    assert run.faults["lost its guard"] > 2 * len(stakes)
+    losses = list(product(KINDS, stakes))[:: 4 if stakes is SEVEN else 1]  # each of seven once, and each kind
+    for kind, name in losses:
+        for at_ms in range(0, 2_500, 300):
+            network.at(network.now_ms + at_ms, run.submit)
+        run.suffer(restoring(name, loses_guard=True, is_accepted=is_accepted, copy_before=kind))
+        network.run_for(2_500)
+        run.forget_pending_restores()
+        network.run_for(2_500)  # one that was begun is over by then
+        while any(map(is_away, run.watch.honest.values())):
+            run.submit()  # until its floor is passed it counts as a fault, so nobody else loses a guard
+            network.run_for(400)
+        assert network.run_until(run.watch.is_settled, 120_000), (name, kind)
+    assert run.faults["lost its guard"] > len(losses) / 2
     run.fall_silent()
     run.watch.check_outcome()
 
@@ -226,15 +227,15 @@ def test_two_of_four_that_lose_their_guards_at_once_wait_for_their_operators_wor
 # ---- slow, and not still --------------------------------------------------------------------------------------------
 
 
-def test_a_delay_of_five_timeouts_for_an_hour_makes_a_ledger_slow():
+def test_a_delay_of_five_timeouts_for_twenty_minutes_makes_a_ledger_slow():
     far = Link(delay_min_ms=5 * TIMEOUT_MS, delay_max_ms=5 * TIMEOUT_MS)
     run = Run(Scenario(1, EQUAL, params=PARAMS, calm=far, certificates=0, moves_stake=False))
     run.begin()
-    for number in range(22):
+    for number in range(7):
         run.network.at(run.network.now_ms + number * 150_000, run.submit)
-    run.network.run_for(3_600_000)
+    run.network.run_for(1_200_000)
     assert run.watch.is_settled()
-    assert len(run.watch.books.blocks) >= 10
+    assert len(run.watch.books.blocks) >= 3
 
 
 def test_a_ring_with_a_dead_member_and_a_third_of_all_messages_lost_goes_on(seed):
@@ -271,8 +272,8 @@ def votes_held(run):
     return sum(len(votes) for state in views._views.values() for votes in state.votes.values())
 
 
-def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few():
-    few, many = drawn_out(1, 20, with_blocks=False), drawn_out(1, 200, with_blocks=False)
+def test_a_hundred_views_without_finality_hold_no_more_votes_than_a_few():
+    few, many = drawn_out(1, 10, with_blocks=False), drawn_out(1, 100, with_blocks=False)
     assert votes_held(many) <= 2 * votes_held(few)
     grown = {
         name
@@ -283,8 +284,8 @@ def test_hundreds_of_views_without_finality_hold_no_more_votes_than_a_few():
 
 
 @pytest.mark.parametrize("with_blocks", [False, True], ids=["the same block", "a block each"])
-def test_after_hundreds_of_views_without_finality_all_restart_and_a_slow_member_follows(with_blocks):
-    run = drawn_out(1, 200, with_blocks=with_blocks)
+def test_after_a_hundred_views_without_finality_all_restart_and_a_slow_member_follows(with_blocks):
+    run = drawn_out(1, 100, with_blocks=with_blocks)
     run.restart_all()
     run.network.lost = frozenset()
     run.recover()
@@ -403,16 +404,16 @@ CAUGHT_AT = {
     "database before guard": 1,
     "what the key signs is kept beside the guard": 1,
     "own votes are forgotten at a restart": 2,
-    "certificates are not persisted": 4,
-    "finalize after nullify": 10,
+    "certificates are not persisted": 60,
+    "finalize after nullify": 2,
     "anybody leads": 1,
     "who lost its guard votes at once": 2,
     "the floor is not synced": 1,
     "the box loses what was voted for": 2,
-    "what users submit is not persisted": 4,
+    "what users submit is not persisted": 8,
     "certificates are not told to who missed them": 2,
-    "an early block is nullified": 11,
-    "old views are never forgotten": 40,
+    "an early block is nullified": 8,
+    "old views are never forgotten": 8,
 }
 """The first seed that catches each mutant, or a later one that does it sooner; `--mutants` hunts for them again."""
 
@@ -472,36 +473,32 @@ CAUGHT_BY = {
 """Mutants for which orders have to come together that are rare in seeds: the test that catches each."""
 
 
-CAUGHT_WITH: dict[str, Callable[..., object]] = {
-    "tally members in any order": partial(one_of_seven, Flooder),
-    "the state root is not compared": partial(one_of_seven, FormBreaker),
-    "a vote on half a block": partial(one_of_seven, FormBreaker),
-    "anybody's tokens move": partial(one_of_seven, Counterfeiter),
-    "certificates twice on the chain": partial(one_of_seven, Counterfeiter),
-    "a block from the future is notarized": partial(one_of_seven, Counterfeiter),
-    "evidence is ignored": partial(one_of_seven, Equivocator),
-    "a burned key is staked anew": partial(one_of_seven, Equivocator),
-    "finalizations of little stake": partial(one_of_seven, LyingSyncer),
-    "an epoch begins before the last ended": short_epochs,
-    "who decides is not asked": partial(governed, Schemer),
-    "anybody certifies": partial(governed, Schemer),
-    "half of the stake decides": partial(governed, Schemer),
-    "a motion is carried out whatever changed": partial(governed, Schemer),
-    "a member moves without end": partial(governed, Schemer),
-    "what passed waits for the epoch to end": partial(governed, Schemer),
-    "what became illegal stays in the box": partial(governed, Schemer),
-    "the box proposes what is illegal": partial(governed, Schemer),
-    "the box lets go of what is legal": partial(governed, Schemer),
+FLOODED, MALFORMED, COUNTERFEITED, CONTRADICTED, MISLED = (
+    partial(one_of_seven, role) for role in (Flooder, FormBreaker, Counterfeiter, Equivocator, LyingSyncer)
+)
+SCHEMED = partial(governed, Schemer)
+CAUGHT_WITH: dict[str, tuple[Callable[[int], object], int]] = {
+    "tally members in any order": (FLOODED, 1),
+    "the state root is not compared": (MALFORMED, 9),
+    "a vote on half a block": (MALFORMED, 9),
+    "anybody's tokens move": (COUNTERFEITED, 2),
+    "certificates twice on the chain": (COUNTERFEITED, 2),
+    "a block from the future is notarized": (COUNTERFEITED, 2),
+    "evidence is ignored": (CONTRADICTED, 4),
+    "a burned key is staked anew": (CONTRADICTED, 4),
+    "finalizations of little stake": (MISLED, 1),
+    "an epoch begins before the last ended": (short_epochs, 14),
+    "who decides is not asked": (SCHEMED, 11),
+    "anybody certifies": (SCHEMED, 11),
+    "half of the stake decides": (SCHEMED, 11),
+    "a motion is carried out whatever changed": (SCHEMED, 11),
+    "a member moves without end": (SCHEMED, 11),
+    "what passed waits for the epoch to end": (SCHEMED, 11),
+    "what became illegal stays in the box": (SCHEMED, 5),
+    "the box proposes what is illegal": (SCHEMED, 11),
+    "the box lets go of what is legal": (SCHEMED, 11),
 }
-"""Mutants that a scenario notices, with one of twenty seeds."""
-
-NOTICED_FROM = {
-    "anybody's tokens move": 5,
-    "what passed waits for the epoch to end": 2,
-    "the box proposes what is illegal": 3,
-    "what became illegal stays in the box": 5,
-}
-"""Where those seeds begin, if not with the first: no earlier one noticed it when this was written."""
+"""Mutants that a scenario notices, with this seed or one of the twenty after it; most share theirs."""
 
 
 def test_no_broken_rule_is_left_out():
@@ -527,13 +524,19 @@ def test_a_broken_rule_is_noticed(name):
     assert outcome_of(seed).broken is None, f"seed {seed} fails without {name}, too"
 
 
+@cache
+def unbroken(scenario, seed):
+    """What comes of a scenario where no rule is broken."""
+    return scenario(seed)
+
+
 @pytest.mark.parametrize("name", CAUGHT_WITH)
 def test_a_broken_rule_is_noticed_where_somebody_makes_use_of_it(name):
+    scenario, first = CAUGHT_WITH[name]
     with broken(name):
-        first = NOTICED_FROM.get(name, 1)
-        seed = next((seed for seed in range(first, first + 20) if CAUGHT_WITH[name](seed)), None)
+        seed = next((seed for seed in range(first, first + 20) if scenario(seed)), None)
     assert seed is not None
-    assert CAUGHT_WITH[name](seed) is None, f"seed {seed} fails without {name}, too"
+    assert unbroken(scenario, seed) is None, f"seed {seed} fails without {name}, too"
 
 
 def comes_of(*tests):

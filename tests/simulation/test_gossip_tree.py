@@ -92,7 +92,7 @@ def test_every_certificate_reaches_every_node_though_the_busiest_crash(seed, lin
 @pytest.mark.parametrize("every_ms", [5, 100])
 def test_once_settled_every_certificate_is_pushed_once_to_every_node(degree, every_ms):
     gossiping = Gossiping(1, degree)
-    gossiping.feed(6_000 // every_ms, every_ms)
+    gossiping.feed(3_000 // every_ms, every_ms)
     assert gossiping.reaches_everybody(10_000)
     before = gossiping.pushed_by.total()
     gossiping.feed(200, every_ms)

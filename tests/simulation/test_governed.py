@@ -180,7 +180,7 @@ def stream(ledger, until_ms, every_ms=150):
 def test_all_first_members_are_replaced_one_at_a_time_while_certificates_come_in(link):
     ledger = GovernedLedger(1, *FOUR, link=link)
     network, left = ledger.network, {}
-    made = stream(ledger, network.now_ms + 40_000)
+    made = stream(ledger, network.now_ms + 40_000, 300)
     members = list(FOUR)
     for place, name in enumerate(FOUR):
         successor = f"{name} anew"
