@@ -2,7 +2,6 @@
 
 import sys
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -51,7 +50,7 @@ class TracedRunner(Runner):
                 _note(RECEIVED)
         super().handle(event)
 
-    def _persist(self, changes: list[events.ArchiveChange], beside: AbstractContextManager[None]) -> None:
+    def _persist(self, changes: list[events.ArchiveChange], beside: events.PersistSigned | None) -> None:
         began_s, is_due = time.monotonic(), bool(changes)
         super()._persist(changes, beside)
         if is_due:

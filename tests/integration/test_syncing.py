@@ -150,6 +150,28 @@ def test_what_holds_the_vote_itself_is_synced_after_the_guard(machine: Machine) 
     assert threads == [threading.main_thread()]
 
 
+@pytest.mark.parametrize("script", [VOTED, WITH_OWN_VOTE, [SIGNED]], ids=["beside", "after", "alone"])
+def test_watchers_are_told_of_what_is_signed_once_the_guard_holds_it(machine: Machine, script: list[Action]) -> None:
+    held = []
+
+    def watch(action: Action) -> None:
+        if isinstance(action, PersistSigned):
+            held.append(len(read_guard(machine.path / "guard", ADA.public_key).records))
+
+    async def run() -> None:
+        with machine.runner() as runner:
+            assert isinstance(runner.node, Scripted)
+            await runner.start(Started(ADA.public_key, None, ()))
+            before = len(read_guard(machine.path / "guard", ADA.public_key).records)
+            runner.watchers.append(watch)
+            runner.node.script = script
+            runner.handle(FreshCheckpointAsked())
+            await runner.stop()
+            assert held == [before + 1]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("script", [VOTED, WITH_OWN_VOTE], ids=["beside", "after"])
 def test_nothing_leaves_once_the_guard_failed(machine: Machine, script: Sequence[Action]) -> None:
     assert isinstance(machine.does(script, guard=fail_guard), GuardFailed)
