@@ -113,19 +113,18 @@ def main() -> int:
         print(table.text(read_results(), only_targets=True))
         return 0
     with terminated_like_interrupted():  # so that no node or peer outlives its benchmark
-        results = [_measured(name, run) for name, run in _chosen(asked.names, is_quick=asked.quick)]
+        results = [_measured(name, asked.quick) for name in _chosen(asked.names, is_quick=asked.quick)]
     print(f"\n{table.text(results, only_targets=True)}")
     return int(any(gap.name == FAILED for one in results for gap in one.absent))
 
 
-def _chosen(names: list[str], *, is_quick: bool) -> list[tuple[str, Run]]:
-    chosen = [(name, BENCHMARKS[name]) for name in names or BENCHMARKS]
-    if not is_quick:
-        return [(name, one.run) for name, one in chosen]
-    return [(name, one.quick) for name, one in chosen if one.quick is not None]
+def _chosen(names: list[str], *, is_quick: bool) -> list[str]:
+    return [name for name in names or BENCHMARKS if not is_quick or BENCHMARKS[name].quick is not None]
 
 
-def _measured(name: str, run: Run) -> Result:
+def _measured(name: str, is_quick: bool) -> Result:
+    one = BENCHMARKS[name]
+    run = one.quick if is_quick and one.quick is not None else one.run
     print(f"{name} …", flush=True)
     began_s = time.monotonic()
     taken: list[Figure | Absent] = []
@@ -134,10 +133,10 @@ def _measured(name: str, run: Run) -> Result:
     except Exception as error:  # whatever it is, the others are measured
         traceback.print_exc()
         taken.append(Absent(FAILED, f"it failed with {type(error).__name__}"))
-    one = result(name, taken)
-    one.write()
-    print(f"{table.text([one])}\n({time.monotonic() - began_s:.0f} s)\n", flush=True)
-    return one
+    measured = result(name, taken, is_quick=run is not one.run)
+    measured.write()
+    print(f"{table.text([measured])}\n({time.monotonic() - began_s:.0f} s)\n", flush=True)
+    return measured
 
 
 if __name__ == "__main__":

@@ -105,9 +105,25 @@ class CometNetwork:
             self.processes.launch([str(program), "start", "--home", str(home), "--proxy_app", "kvstore"], home / "log")
         self.processes.wait_until(lambda: all(map(self._is_ready, self._ports)))
 
+    def repeat(self, bodies: Sequence[bytes]) -> bool:
+        """Their hashes are remembered, and they are refused."""
+        with ThreadPoolExecutor(NODES) as pool:
+            list(pool.map(self._say_again, self._ports, [bodies[node::NODES] for node in range(NODES)]))
+        return True
+
+    def _say_again(self, port: int, bodies: Sequence[bytes]) -> None:
+        connection = connected(port)
+        for body in bodies:
+            ask(connection, "/", body)
+        connection.close()
+
     def kill(self, node: int) -> None:
-        """End one as a power cut does."""
+        """End one's process."""
         self.processes.kill(node)
+
+    def stop(self, node: int) -> None:
+        """Let one stand still."""
+        self.processes.stop(node)
 
     def prepare(self, count: int) -> list[bytes]:
         """So many new records, as requests of 512 that are answered before a record is looked at."""

@@ -72,9 +72,17 @@ class EtcdNetwork:
         connection.close()
         return took_ms
 
+    def repeat(self, bodies: Sequence[bytes]) -> bool:
+        """Here that would be as much work as the first time."""
+        return False
+
     def kill(self, node: int) -> None:
-        """End one as a power cut does."""
+        """End one's process."""
         self.processes.kill(node)
+
+    def stop(self, node: int) -> None:
+        """Let one stand still."""
+        self.processes.stop(node)
 
     def _put(self) -> dict[str, str]:
         key = f"{next(self._made):016x}"

@@ -3,6 +3,7 @@
 import http.client
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -301,9 +302,18 @@ class FourNodes:
         connection.close()
         return took_ms
 
+    def repeat(self, bodies: Sequence[bytes]) -> bool:
+        """Each is found on the chain."""
+        feed_requests(self._doors, bodies, 0)
+        return True
+
     def kill(self, node: int) -> None:
-        """End a node as a power cut does."""
+        """End a node's process."""
         self._nodes.nodes[node].kill()
+
+    def stop(self, node: int) -> None:
+        """Let a node stand still; its workers wait for it."""
+        self._nodes.nodes[node].send_signal(signal.SIGSTOP)
 
 
 @contextmanager

@@ -48,8 +48,14 @@ class Network(Protocol):
     def submit(self, node: int) -> float:
         """Hand one new record in at a node; milliseconds until that says that it is final."""
 
+    def repeat(self, bodies: Sequence[bytes]) -> bool:
+        """Hand final records in again, at all nodes, which takes what doors take; whether they are known there."""
+
     def kill(self, node: int) -> None:
-        """End a node as a power cut does."""
+        """End a node's process. The machine goes on, and closes its connections."""
+
+    def stop(self, node: int) -> None:
+        """Let a node stand still and close nothing, as where a machine loses its power."""
 
 
 class System(NamedTuple):
@@ -70,13 +76,21 @@ SYSTEMS: Final = (
 def throughput(rounds: int, records: int) -> Iterator[Figure | Absent]:
     """Final records a second, processor time and disk of each, at four nodes."""
     taken, gaps = _in_turn(rounds, partial(_fed, records=records))
-    rates, costs, sizes = (
-        {name: [one[place] for one in all_of] for name, all_of in taken.items()} for place in range(3)
+    rates, costs, sizes, doors = (
+        {name: [one[place] for one in all_of if place < len(one)] for name, all_of in taken.items()}
+        for place in range(4)
     )
     goals = {"CometBFT tuned": at_least(1.2), "CometBFT default": at_least(3)}
     yield from _compared("rate", "records a second, final at all nodes", "records/s", rates, goals)
     about = "processor time of all nodes for a record"
     yield from _compared("processor time", about, "µs", costs, {"CometBFT tuned": at_most(1.4, native=0.8)})
+    for name, each in doors.items():
+        if each:
+            yield figure(f"door, {name}", "of it for a record handed in again, which is known", each, "µs")
+    for name, each in doors.items():
+        if each and name != OURS:
+            ratios = [our / (their - door) for our, their, door in zip(costs[OURS], costs[name], each, strict=True)]
+            yield figure(f"processor time / {name} without its door", f"{about}, ours with its door", ratios)
     yield from _compared("disk", "bytes of the disk for a record and node", "bytes", sizes, {})
     yield from _absent(gaps, ("rate", "processor time", "disk"))
 
@@ -97,20 +111,27 @@ def latency(rounds: int, records: int) -> Iterator[Figure | Absent]:
 
 
 def one_dead(rounds: int, records: int) -> Iterator[Figure | Absent]:
-    """The worst wait of a record while one of four nodes dies, and after."""
-    taken, gaps = _in_turn(rounds, partial(_with_a_death, records=records))
-    worst = {name: [max(one) for one in all_of] for name, all_of in taken.items()}
-    every = f"one each {1000 * _DEATH_EVERY_S:.0f} ms at those that live"
+    """The worst wait of a record while one of four nodes dies, and after: its process, or its whole machine."""
+    every = f"of {records} records, one each {1000 * _DEATH_EVERY_S:.0f} ms at those that live"
     goals = {"CometBFT tuned": at_most(0.1), "CometBFT default": at_most(0.1)}
-    yield from _compared("worst wait", f"of {records} records, {every}, one node killed", "ms", worst, goals)
-    yield from _absent(gaps, ("worst wait",))
+    for name, about, is_closed in (
+        ("process killed", "killed", True),
+        ("standing still", "stopped, no link closed", False),
+    ):
+        taken, gaps = _in_turn(rounds, partial(_with_a_death, records=records, is_closed=is_closed))
+        worst = {system: [max(one) for one in all_of] for system, all_of in taken.items()}
+        yield from _compared(f"worst wait, {name}", f"{every}, one node {about}", "ms", worst, goals)
+        yield from _absent(gaps, (f"worst wait, {name}",))
 
 
 # ---- one round of each ----------------------------------------------------------------------------------------------
 
 
 def _fed(network: Network, records: int) -> list[float]:
-    """Records a second; microseconds of processor time of all nodes for a record; bytes on disk for one and node."""
+    """Records a second; microseconds of processor time of all nodes for a record; bytes on disk for one and node.
+
+    And microseconds of all nodes for one that is handed in again, where that can be told.
+    """
     network.feed(network.prepare(_WARM_UP), _WARM_UP)
     bodies = network.prepare(records)
     before_s, before_bytes = spent_s(network.sessions), sum(map(disk_bytes, network.folders))
@@ -118,7 +139,9 @@ def _fed(network: Network, records: int) -> list[float]:
     time.sleep(_SETTLE_S)
     cost_us = 1e6 * (spent_s(network.sessions) - before_s) / records
     size_bytes = (sum(map(disk_bytes, network.folders)) - before_bytes) / records / len(network.folders)
-    return [records / took_s, cost_us, size_bytes]
+    before_s = spent_s(network.sessions)
+    door = [1e6 * (spent_s(network.sessions) - before_s) / records] if network.repeat(bodies) else []
+    return [records / took_s, cost_us, size_bytes, *door]
 
 
 def _one_by_one(network: Network, records: int) -> list[float]:
@@ -130,17 +153,20 @@ def _one_by_one(network: Network, records: int) -> list[float]:
     return took_ms
 
 
-def _with_a_death(network: Network, records: int) -> list[float]:
+def _with_a_death(network: Network, records: int, *, is_closed: bool) -> list[float]:
     alive = len(network.folders) - 1
     with ThreadPoolExecutor(records) as pool:
         network.submit(0)
         waiting = []
         for number in range(records):
             if number == _DEATH_AFTER:
-                network.kill(alive)
+                (network.kill if is_closed else network.stop)(alive)
             waiting.append(pool.submit(network.submit, number % alive))
             time.sleep(_DEATH_EVERY_S)
-        return [one.result() for one in waiting]
+        took_ms = [one.result() for one in waiting]
+    if not is_closed:
+        network.kill(alive)
+    return took_ms
 
 
 # ---- side by side ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What processes have used, as Linux tells it, and networks of processes that end with their benchmark."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -74,8 +75,12 @@ class Processes:
         """Of them all."""
         return [one.pid for one in self._running]
 
+    def stop(self, place: int) -> None:
+        """Let one stand still."""
+        self._running[place].send_signal(signal.SIGSTOP)
+
     def kill(self, place: int) -> None:
-        """End one as a power cut does."""
+        """End one without a word."""
         self._running[place].kill()
         self._running[place].wait()
 

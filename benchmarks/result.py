@@ -71,12 +71,18 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     verifier: str
     figures: tuple[Figure, ...]
     absent: tuple[Absent, ...]
+    is_quick: bool = False
+    """Whether it had fewer or smaller rounds than a full run."""
+
+    @property
+    def is_native(self) -> bool:
+        """Whether signatures were verified in batches."""
+        return not self.verifier.startswith(LIBSODIUM)
 
     @property
     def path(self) -> Path:
-        """Where it is kept: one file a benchmark and verifier."""
-        is_native = not self.verifier.startswith(LIBSODIUM)
-        return FOLDER / f"{self.benchmark}{'.native' if is_native else ''}.json"
+        """Where it is kept: one file a benchmark, verifier and kind of run."""
+        return FOLDER / f"{self.benchmark}{'.native' if self.is_native else ''}{'.quick' if self.is_quick else ''}.json"
 
     def write(self) -> None:
         """Keep it in place of the one before."""
@@ -120,7 +126,7 @@ def verifier() -> str:
     return f"{LIBSODIUM} of PyNaCl {version('PyNaCl')}" if verify_natively is None else VERIFIER
 
 
-def result(benchmark: str, taken: Sequence[Figure | Absent]) -> Result:
+def result(benchmark: str, taken: Sequence[Figure | Absent], *, is_quick: bool = False) -> Result:
     """What was taken just now, on this machine."""
     return Result(
         benchmark,
@@ -132,6 +138,7 @@ def result(benchmark: str, taken: Sequence[Figure | Absent]) -> Result:
         verifier(),
         tuple(one for one in taken if isinstance(one, Figure)),
         tuple(one for one in taken if isinstance(one, Absent)),
+        is_quick,
     )
 
 

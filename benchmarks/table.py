@@ -30,8 +30,8 @@ def markdown(results: Sequence[Result]) -> str:
     for one in results:
         for each in one.figures:
             cells = (_full_name(each), each.compared, str(each.goal or ""), measured(each), _met(each))
-            lines.append(f"| `{one.benchmark}` | {' | '.join(cells)} |")
-        lines += [f"| `{one.benchmark}` | {gap.name} | absent: {gap.reason} | | | |" for gap in one.absent]
+            lines.append(f"| {_kind(one)} | {' | '.join(cells)} |")
+        lines += [f"| {_kind(one)} | {gap.name} | absent: {gap.reason} | | | |" for gap in one.absent]
     return "\n".join([*lines, "", *_origins(results)])
 
 
@@ -57,11 +57,17 @@ def _met(one: Figure) -> str:
     return "" if one.goal is None else "yes" if one.goal.is_met(one.median) else "no"
 
 
+def _kind(one: Result) -> str:
+    """The benchmark, whether signatures were verified natively, and whether the run was a quick one."""
+    more = [word for word, is_so in (("native", one.is_native), ("quick", one.is_quick)) if is_so]
+    return ", ".join((f"`{one.benchmark}`", *more))
+
+
 def _origins(results: Sequence[Result]) -> list[str]:
     """A line for each run that figures come from: commit, verifier, machine."""
     runs: dict[str, list[str]] = {}
     for one in results:
         machine = f"{one.cores} cores, {one.processor}, Python {one.python}"
         run = f"at commit {one.commit} on {one.taken_at[:10]}, verified by {one.verifier}, {machine}"
-        runs.setdefault(run, []).append(f"`{one.benchmark}`")
+        runs.setdefault(run, []).append(f"`{one.benchmark}`{' (quick)' if one.is_quick else ''}")
     return [f"Taken {run}: {', '.join(names)}." for run, names in runs.items()]

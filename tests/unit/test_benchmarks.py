@@ -165,7 +165,7 @@ class _Nodes:
     sessions: tuple[int, ...] = ()
 
     def __init__(self, waits):
-        self.waits, self.killed = waits, []
+        self.waits, self.ended = waits, []
 
     def prepare(self, count):
         return []
@@ -174,11 +174,14 @@ class _Nodes:
         return 1.0
 
     def submit(self, node):
-        assert node not in self.killed
+        assert node not in {one for _, one in self.ended}
         return self.waits.pop(0)
 
     def kill(self, node):
-        self.killed.append(node)
+        self.ended.append(("killed", node))
+
+    def stop(self, node):
+        self.ended.append(("stopped", node))
 
 
 def _system(name, waits):
@@ -217,11 +220,13 @@ def test_the_simulator_is_measured_in_turn_with_that_of_an_earlier_commit(monkey
     assert told["events / earlier"] == Absent("events / earlier", f"git does not have commit {'0' * 40} here")
 
 
-def test_nothing_is_handed_in_at_a_node_that_was_killed(monkeypatch):
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_nothing_is_handed_in_at_a_node_that_has_died(monkeypatch, is_closed):
     monkeypatch.setattr(peers, "_DEATH_EVERY_S", 0)
     nodes = _Nodes(list(range(61)))
-    waits = peers._with_a_death(nodes, 60)
-    assert nodes.killed == [3]
+    waits = peers._with_a_death(nodes, 60, is_closed=is_closed)
+    assert nodes.ended[0] == ("killed" if is_closed else "stopped", 3)
+    assert nodes.ended[-1] == ("killed", 3), "or it would hold up the end of the network"
     assert sorted(waits) == list(range(1, 61))
 
 

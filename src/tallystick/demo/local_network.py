@@ -71,7 +71,7 @@ class NodeProcess:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End the process without a word, as a power cut does."""
+        """End the process without a word. What it had open is closed, as it is not where a machine loses its power."""
         self.send_signal(signal.SIGKILL)
         self.wait()
 
