@@ -351,22 +351,22 @@ def test_claims_that_wait_in_bulk_and_become_urgent_are_verified_before_others()
 
 
 def test_what_becomes_urgent_leaves_its_room_to_who_waits_for_it():
+    parts = [unseen(512, first) for first in range(0, CLAIMS_PER_WORKER, 512)]
+
     async def use(verifier):
         kill(pids_of(verifier), signal.SIGSTOP)
-        full = unseen(CLAIMS_PER_WORKER)
-        first = asyncio.create_task(verifier.verify(full))
+        before = [asyncio.create_task(verifier.verify(part)) for part in parts]
         await until(lambda: verifier._bulk.under_way == CLAIMS_PER_WORKER)
-        second = asyncio.create_task(verifier.verify(unseen(100, CLAIMS_PER_WORKER)))
+        waiting = asyncio.create_task(verifier.verify(unseen(100, CLAIMS_PER_WORKER)))
         for _ in range(10):
             await asyncio.sleep(0)
-        urgent = asyncio.create_task(verifier.verify(full[-300:], is_urgent=True))
+        urgent = asyncio.create_task(verifier.verify(parts[-1][-300:], is_urgent=True))
         await until(lambda: verifier._urgent.under_way > 0)
         left = CLAIMS_PER_WORKER - verifier._urgent.under_way
         await until(lambda: verifier._bulk.under_way == left + 100)
         kill(pids_of(verifier), signal.SIGCONT)
-        assert await first == [False] * len(full)
-        assert await second == [False] * 100
-        assert await urgent == [False] * 300
+        assert await asyncio.gather(*before) == [[False] * 512] * len(parts)
+        assert (await waiting, await urgent) == ([False] * 100, [False] * 300)
 
     with_verifier(use, workers=1)
 

@@ -494,7 +494,7 @@ CAUGHT_WITH: dict[str, tuple[Callable[[int], object], int]] = {
     "a motion is carried out whatever changed": (SCHEMED, 11),
     "a member moves without end": (SCHEMED, 11),
     "what passed waits for the epoch to end": (SCHEMED, 11),
-    "what became illegal stays in the box": (SCHEMED, 5),
+    "what became illegal stays in the box": (SCHEMED, 20),
     "the box proposes what is illegal": (SCHEMED, 11),
     "the box lets go of what is legal": (SCHEMED, 11),
 }
