@@ -114,7 +114,7 @@ class CometNetwork:
     def _say_again(self, port: int, bodies: Sequence[bytes]) -> None:
         connection = connected(port)
         for body in bodies:
-            ask(connection, "/", body)
+            assert all("error" in one for one in ask(connection, "/", body)), "a record was not known"
         connection.close()
 
     def kill(self, node: int) -> None:
