@@ -339,7 +339,7 @@ class Store:
         return (self._decode_block(outline_codec, *row) for row in self._column("encoded", start, _ROWS_AT_ONCE))
 
     def headers(self, start: int = 1) -> Iterator[Header]:
-        """Likewise."""
+        """The headers of the kept blocks from an index on. Raises `DamagedStore` where one is missing."""
         return (one.header for one in self.outlines(start))
 
     def block(self, index: int) -> Block | None:
@@ -364,10 +364,7 @@ class Store:
         return (block_hash for _, block_hash in self._column("block_hash", start, _HASHES_AT_ONCE))
 
     def _column(self, name: str, start: int, most: int) -> Iterator[tuple[int, Any]]:
-        """Index and one column of the kept blocks from an index on, in order.
-
-        One row is read at first, then more at a time: blocks may be large, and the first be all that is needed.
-        """
+        """Index and a column of the kept blocks from an index on: one, then more at a time, as blocks may be large."""
         sql = f"SELECT block_index, {name} FROM blocks WHERE block_index >= ? ORDER BY block_index LIMIT ?"  # noqa: S608
         count = 1
         while rows := self.database.select(sql, (start, count)):
