@@ -278,6 +278,12 @@ def test_a_member_that_goes_on_sending_shuts_no_door(tmp_path: Path, monkeypatch
     at_a_desk(tmp_path, story)
 
 
+def flood(desk: Desk) -> None:
+    """A peer sends another vote for each that is told, until nobody listens."""
+    desk.node.on_told = lambda what: desk.receive(VOTE) if what == "vote" else None
+    desk.receive(*[VOTE] * 20)
+
+
 def test_a_flood_of_urgent_messages_holds_up_all_that_waits_once_and_not_each_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,8 +291,7 @@ def test_a_flood_of_urgent_messages_holds_up_all_that_waits_once_and_not_each_pi
 
     async def story(desk: Desk) -> None:
         desk.is_holding = False
-        desk.node.on_told = lambda what: desk.receive(VOTE) if what == "vote" else None
-        desk.receive(*[VOTE] * 20)
+        flood(desk)
         submissions = [desk.runner.submit([Entry(one)]) for one in statements(30)]
         await asyncio.gather(*submissions)
         desk.node.on_told = lambda what: None
@@ -297,9 +302,8 @@ def test_a_flood_of_urgent_messages_holds_up_all_that_waits_once_and_not_each_pi
 
 def test_a_flood_of_urgent_messages_holds_up_no_timer_for_ever(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
-        desk.node.on_told = lambda what: desk.receive(VOTE) if what == "vote" else None
         desk.node.asks = [SetTimer(Timer.SYNC, 0)]
-        desk.receive(*[VOTE] * 20)
+        flood(desk)
         while desk.node.told.count("vote") < 20_000 and "time" not in desk.node.told:
             await asyncio.sleep(0)
         desk.node.on_told = lambda what: None
