@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
+from weakref import WeakSet
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -48,6 +49,8 @@ def chromium() -> str | None:
     return os.environ.get(VARIABLE) or next(filter(None, map(shutil.which, NAMES)), None)
 
 
+_plain = WeakSet[Page]()
+"""Tabs of profiles with nothing special, which another test may use."""
 _at_rest: dict[Browser, Page] = {}
 """A tab that a test is through with, in an otherwise new profile: there the page's code is compiled already, without
 which a test takes four times as long.
@@ -79,7 +82,8 @@ def opened(browser: Browser, script: str = "", address: str = ON_DISK, **context
     profile = browser.new_context(**context)
     profile.route(OF_ITS_OWN, lambda route: route.fulfill(path=PAGE, content_type="text/html; charset=utf-8"))
     page = tab_of(profile, script, address)
-    page.is_plain = not script and not context  # type: ignore[attr-defined]
+    if not script and not context:
+        _plain.add(page)
     return page
 
 
@@ -107,7 +111,7 @@ def checked(page: Page) -> None:
     wrong = [one for one in told if not one.startswith("blob:")]
     assert not wrong, wrong
     browser = page.context.browser
-    if len(page.context.pages) > 1 or not page.is_plain or browser is None:  # type: ignore[attr-defined]
+    if len(page.context.pages) > 1 or page not in _plain or browser is None:
         page.context.close()
         return
     page.evaluate("localStorage.clear()")
