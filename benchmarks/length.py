@@ -1,27 +1,29 @@
-"""What a certificate costs a real node whose ledger is long, beside one whose ledger is short."""
+"""What a certificate costs a real node whose ledger is long, beside one whose ledger is short; and what each holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 from benchmarks.network import BATCH, feed, running_network, sessions_of, statements_for
-from benchmarks.processes import spent_s
+from benchmarks.processes import held_bytes, memory_of, spent_s
 from benchmarks.result import Figure, at_most, figure
 from tallystick.demo.local_network import LocalNetwork, NodeProcess
 
 ROUNDS = 5
 PER_ROUND = 8_192
 SHORT = 1_024
+MILLION = 1_000_000
 _LOT = 16_384
 
 Nodes = LocalNetwork[NodeProcess]
 
 
 def by_length(lengths: Sequence[int]) -> Iterator[Figure]:
-    """Processor time of a certificate at each of these lengths, over that of a node with a new ledger."""
-    numbers = count(step=_LOT)
+    """Processor time of a certificate at each of these lengths, over that of a node with a new ledger; and memory."""
+    numbers, held = count(step=_LOT), dict[int, tuple[int, int]]()
     with running_network(1) as long:
         for length in lengths:
             _grow(long, length, numbers)
+            held[length] = _held(long)
             costs, ratios = [], []
             for _ in range(ROUNDS):
                 with running_network(1) as short:
@@ -32,6 +34,29 @@ def by_length(lengths: Sequence[int]) -> Iterator[Figure]:
             what, about = "processor time of a node for a certificate, fed over HTTP", f"{SHORT:,} certificates"
             yield figure("cost", what, costs, "µs", at=length)
             yield figure("long / short", f"{what} / with {about}", ratios, goal=at_most(1.05), at=length)
+            yield from _memory(held, length)
+
+
+def _held(nodes: Nodes) -> tuple[int, int]:
+    """Bytes of the node's process, and of all its processes."""
+    (session,) = sessions_of(nodes)
+    return memory_of(session).rss, held_bytes(session)
+
+
+def _memory(held: Mapping[int, tuple[int, int]], length: int) -> Iterator[Figure]:
+    """What a node holds at this length, and a certificate beyond the shortest one."""
+    main, whole = held[length]
+    goal = at_most(120) if length >= MILLION else None
+    yield figure(
+        "memory", "resident, of the process that holds a running node", [main / 1e6], "MB", goal=goal, at=length
+    )
+    what = "of all processes of a node, those that verify among them, what they share counted once"
+    yield figure("memory, whole", what, [whole / 1e6], "MB", at=length)
+    shortest = min(held)
+    if length >= MILLION > shortest:
+        each = (main - held[shortest][0]) / (length - shortest)
+        what = f"of the process that holds a running node, a certificate beyond {shortest:,}"
+        yield figure("memory beyond", what, [each], "bytes", goal=at_most(44), at=length)
 
 
 def _grow(nodes: Nodes, length: int, numbers: "count[int]") -> None:

@@ -170,7 +170,11 @@ PLOTS: Final[Mapping[str, Plot]] = {
     ),
     "memory": Plot(
         "Memory of a node by the ledger's length",
-        ("store",),
-        (_curves("store", ("memory",), "Memory of a node", "certificates on the ledger"),),
+        ("length",),
+        (
+            _on_log_scale(
+                _curves("length", ("memory", "memory, whole"), "Memory of a node", "certificates on the ledger")
+            ),
+        ),
     ),
 }

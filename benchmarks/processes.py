@@ -5,8 +5,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from tallystick.host.addresses import drawn_port
 from tallystick.problems import Problem
@@ -85,10 +86,29 @@ class Processes:
         self._running[place].wait()
 
 
-def most_held_bytes() -> int:
-    """The most memory that this process has held; `ru_maxrss` would tell of the one that started it as well."""
-    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
+class Memory(NamedTuple):
+    """What a process holds of it, in bytes."""
+
+    rss: int
+    """All that is resident."""
+    pss: int
+    """Its share of that, with what several processes have in common divided among them."""
+
+
+def memory_of(pid: int) -> Memory:
+    """Of a process. Raises `OSError` where it has ended."""
+    told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return Memory(*(1024 * int(told[name].split()[0]) for name in ("Rss", "Pss")))
+
+
+def held_bytes(session: int) -> int:
+    """The memory of all processes of a session; what several of them share counts once."""
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.getsid(int(process.name)) == session:
+                total += memory_of(int(process.name)).pss
+    return total
 
 
 def disk_bytes(folder: Path) -> int:

@@ -6,6 +6,7 @@ only of what nodes then sync, the first and the last certificates: neither depen
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.late_sync import SYNCED, Stores, at_both_ends
+from benchmarks.processes import memory_of
 from benchmarks.result import Figure, at_most, figure
 from benchmarks.workload import CREATED_MS, ISSUERS, ledger, statements
 from tallystick.consensus.proof_of_stake import check_drawn
@@ -64,7 +66,6 @@ class Started(NamedTuple):
     start_s: float
     start_cpu_s: float
     rss_bytes: int
-    pss_bytes: int
     miss_us: float
     """Looking up an id that is not on the chain, processor time."""
     hit_us: float
@@ -137,7 +138,7 @@ def _measured(path: Path) -> Started:
     with Store.open(path) as store:
         chain = replayed(store.genesis, check_drawn, store)
         start_s, start_cpu_s = time.perf_counter() - start, time.process_time() - begun
-        rss, pss = _memory()
+        rss_bytes = memory_of(os.getpid()).rss
         index = chain.certificate_index
         absent = [sha256(number.to_bytes(9, "big")).digest() for number in range(LOOK_UPS)]
         begun = time.process_time()
@@ -149,14 +150,7 @@ def _measured(path: Path) -> Started:
         begun = time.perf_counter()
         assert all(index.find(one) is not None for one in present)
         hit_us = 1e6 * (time.perf_counter() - begun) / len(present)
-    return Started(start_s, start_cpu_s, rss, pss, miss_us, hit_us)
-
-
-def _memory() -> tuple[int, int]:
-    """Of this process, in bytes: all that is resident, and its share of what it has together with others."""
-    told = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
-    rss, pss = (1024 * int(told[name].split()[0]) for name in ("Rss", "Pss"))
-    return rss, pss
+    return Started(start_s, start_cpu_s, rss_bytes, miss_us, hit_us)
 
 
 def long_lived(count: int) -> Iterator[Figure]:
