@@ -195,8 +195,11 @@ def test_who_does_not_wait_is_not_noted_as_waiting() -> None:
     async def wait(*_: Any) -> None:
         raise AssertionError
 
+    async def outcomes(ids: Any) -> dict[bytes, None]:
+        return dict.fromkeys(ids)
+
     async def ask() -> list[str]:
-        node, _ = live_node(None, wait=wait, outcome=lambda one: None)
+        node, _ = live_node(None, wait=wait, outcomes=outcomes)
         return [one.state for one in (await node.outcomes(OutcomesAsked([LEDGER.hex()]))).outcomes]
 
     assert asyncio.run(ask()) == ["unknown"]

@@ -101,7 +101,8 @@ class LiveNode:
         ids = [bytes.fromhex(one) for one in body.ids]
         if body.wait_ms:
             await self._submissions.wait(ids, body.wait_ms / 1000)
-        return self._told([(one, self._submissions.outcome(one)) for one in ids])
+        outcomes = await self._submissions.outcomes(ids)
+        return self._told([(one, outcomes[one]) for one in ids])
 
     async def sign(self, body: q.SignedHere) -> views.Signed:
         """Sign statements with the node's key, and put them on the ledger unless that is not wanted."""

@@ -9,6 +9,7 @@ from tallystick.api import proving_views as views
 from tallystick.api import questions as q
 from tallystick.api.log_place import LogPlace
 from tallystick.host.clock import now_ms
+from tallystick.host.submissions import in_turns
 from tallystick.ledger.checkpoint import MAX_LOG_LINES
 from tallystick.node.checkpoints import Countersigned
 from tallystick.node.events import Action, FreshCheckpointAsked
@@ -180,7 +181,8 @@ class Proofs:
 
     async def many(self, asked: q.ProofsAsked) -> views.Proofs:
         """Proofs at one checkpoint, of what it covers."""
-        places = {one: self._reader.place_of(bytes.fromhex(one)) for one in asked.ids}
+        ids = [bytes.fromhex(one) for one in asked.ids]
+        places = {one.hex(): self._reader.place_of(one) async for some in in_turns(ids) for one in some}
         covered = max((at.log_index + 1 for at in places.values() if at is not None), default=0)
         with suppress(NotYet, NotThere):  # of those that are covered there are proofs all the same
             await self.newest(covered, fresh=asked.fresh, wait_ms=asked.wait_ms)
@@ -199,8 +201,8 @@ class Proofs:
             made = await self._read(self._made, some, checkpoint, asked.since)
             proofs += made
             size += sum(len(one.proof) + len(one.members or "") + len(one.payload or "") for one in made)
-        ids = {at: one for one, at in places.items()}
-        more = [views.LeftOut(ids[at], "more", "the answer is as large as it may be") for at in wanted[len(proofs) :]]
+        named = {at: one for one, at in places.items()}
+        more = [views.LeftOut(named[at], "more", "the answer is as large as it may be") for at in wanted[len(proofs) :]]
         return views.Proofs(proofs=proofs, left_out=[*left_out, *more])
 
     def _made(self, places: Sequence[LogPlace], checkpoint: Countersigned, since: int) -> list[views.Proof]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # a file's reader does without
 _ROOM_PART: Final = 2
 """Of the box: submissions wait while more than this part of it is full."""
 _ROOM_SECONDS: Final = 30.0
+_LOOKED_UP_AT_ONCE: Final = 64
+"""So many ids before others have their turn: each of an old certificate is a read of the file."""
 _KEPT_MS: Final = 600_000
 _MOST_KEPT: Final = 65_536
 
@@ -30,6 +32,14 @@ class Waiting(NamedTuple):
 
 Outcome = Place | Waiting | Refused | None
 """A final certificate's place, or why there is none. `None`: not known here; to submit it, also again, is safe."""
+
+
+async def in_turns(certificate_ids: Iterable[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    """The ids in lots that may be looked up on the event loop; others have their turn after each."""
+    left = list(certificate_ids)
+    for first in range(0, len(left), _LOOKED_UP_AT_ONCE):
+        yield left[first : first + _LOOKED_UP_AT_ONCE]
+        await asyncio.sleep(0)
 
 
 class Submissions:
@@ -51,13 +61,21 @@ class Submissions:
         Waits for those that are taken, as `wait` does. Raises `Busy` when the box has no room for long.
         """
         by_id = {entry.certificate.id: entry for entry in entries}
-        node = self.runner.node
-        on_chain = node.chain.certificate_index.known(by_id)
-        fresh = {one: entry for one, entry in by_id.items() if one not in on_chain and one not in node.box}
+        box, on_chain = self.runner.node.box, await self._on_chain(by_id)
+        fresh = {one: entry for one, entry in by_id.items() if one not in on_chain and one not in box}
         refused = await self._submit_fresh(fresh)
         if timeout_s:
             await self.wait(by_id, timeout_s)
-        return [refused.get(entry.certificate.id) or self.outcome(entry.certificate.id) for entry in entries]
+        outcomes = await self.outcomes(by_id.keys() - refused.keys())
+        return [(refused.get(one.certificate.id) or outcomes[one.certificate.id]) for one in entries]
+
+    async def _on_chain(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Those that are on the chain."""
+        index = self.runner.node.chain.certificate_index
+        maybe, on_chain = index.known(ids, 0), set[bytes]()
+        async for some in in_turns(maybe):
+            on_chain |= index.known(some)
+        return on_chain
 
     async def _submit_fresh(self, fresh: dict[bytes, Entry]) -> dict[bytes, Refused]:
         """Submit entries, by id; why those were refused that were."""
@@ -75,8 +93,11 @@ class Submissions:
                 self._note_refused(one, refusal)
         return refused
 
-    def outcome(self, certificate_id: bytes) -> Outcome:
-        """What became of the certificate with this id, as far as is known here."""
+    async def outcomes(self, certificate_ids: Iterable[bytes]) -> dict[bytes, Outcome]:
+        """What became of each of the certificates with these ids, as far as is known here."""
+        return {one: self._outcome(one) async for some in in_turns(certificate_ids) for one in some}
+
+    def _outcome(self, certificate_id: bytes) -> Outcome:
         node = self.runner.node
         if certificate_id in node.box:
             return Waiting()
