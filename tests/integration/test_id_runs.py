@@ -30,7 +30,12 @@ from tallystick.storage.store import Store
 
 FOUNDED = found(epoch_blocks=5)
 LEDGER = FOUNDED.ledger_id
-SMALL = {(snapshots, "_CERTIFICATES_IN_MEMORY"): 8, (kept_ids, "_ROW_CERTIFICATES"): 3, (id_runs, "ROW_ENTRIES"): 4}
+SMALL = {
+    (snapshots, "_CERTIFICATES_IN_MEMORY"): 8,
+    (snapshots, "_RUN_CERTIFICATES"): 4,
+    (kept_ids, "_ROW_CERTIFICATES"): 3,
+    (id_runs, "ROW_ENTRIES"): 4,
+}
 
 
 @pytest.fixture(autouse=True, scope="module")

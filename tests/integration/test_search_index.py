@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from sys import getrefcount
 from types import SimpleNamespace
 from typing import Any
 
@@ -301,3 +302,16 @@ def test_what_is_erased_just_before_a_node_stops_leaves_the_index_with_it(kept: 
 
     asyncio.run(run())
     assert traces(kept) == []
+
+
+def test_a_block_that_the_index_has_taken_in_is_held_no_longer(kept: Kept) -> None:
+    block = next(kept.store.blocks())
+    before = getrefcount(block)
+
+    async def run() -> None:
+        async with searching(kept) as (_, watch), asyncio.timeout(60):
+            watch(ReportBlock(block, forged_here=False))
+            while getrefcount(block) > before:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())

@@ -38,6 +38,7 @@ Change = Callable[[Store], object]
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Certificates leave the memory after a few blocks, for runs that are merged."""
     monkeypatch.setattr(snapshots, "_CERTIFICATES_IN_MEMORY", 4)
+    monkeypatch.setattr(snapshots, "_RUN_CERTIFICATES", 2)
     monkeypatch.setattr(kept_ids, "_ROW_CERTIFICATES", 3)
     monkeypatch.setattr(id_runs, "ROW_ENTRIES", 2)
 

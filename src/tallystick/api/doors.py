@@ -64,7 +64,7 @@ class _News:
         self.payloads: set[bytes] = set()
         """Hashes of those that came later than their certificates, or were erased."""
         self.recent: dict[int, Block] = {}
-        """The latest blocks, by index: they need not be read."""
+        """Blocks that the index lacks, the latest of them, by index: they need not be read."""
 
     def watch(self, action: Action) -> None:
         """See what the node does."""
@@ -80,6 +80,11 @@ class _News:
                 return
         self.came.set()
 
+    def forget(self, last: int) -> None:
+        """Let go of the blocks up to this one, which the index has taken in."""
+        for index in [one for one in self.recent if one <= last]:
+            del self.recent[index]
+
 
 @asynccontextmanager
 async def _search(hosted: Hosted) -> AsyncIterator[Find]:
@@ -91,6 +96,13 @@ async def _search(hosted: Hosted) -> AsyncIterator[Find]:
     async def find(query: Query, below: int, limit: int) -> tuple[list[int], int]:
         return await look(lambda: (index.find(query, below, limit), index.size))
 
+    async def fill_some() -> bool:
+        last = node.state.index
+        if await fill(filled.fill, store, last, news.recent.copy()):
+            return True
+        news.forget(last)
+        return False
+
     async def keep_filling() -> None:
         """Take in what is new, a stretch at a time; before leaving, what payloads came and were erased."""
         while payloads or not leaving.is_set():
@@ -100,7 +112,7 @@ async def _search(hosted: Hosted) -> AsyncIterator[Find]:
             try:
                 if changed:
                     await fill(filled.refill, store, changed)
-                while not leaving.is_set() and await fill(filled.fill, store, node.state.index, news.recent.copy()):
+                while not leaving.is_set() and await fill_some():
                     await asyncio.sleep(_PAUSE_SECONDS)
                 if not leaving.is_set():
                     await news.came.wait()

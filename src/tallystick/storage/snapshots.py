@@ -27,8 +27,10 @@ from tallystick.storage.state_codec import decode_state, encode_state
 
 _BLOCKS_BETWEEN: Final = 64
 _CERTIFICATES_BETWEEN: Final = 16_384
-_CERTIFICATES_IN_MEMORY: Final = 131_072
-"""Of the latest; when there are more by half, the oldest of them make a run."""
+_CERTIFICATES_IN_MEMORY: Final = 32_768
+"""Of the latest, at least; a dictionary takes 205 bytes for each."""
+_RUN_CERTIFICATES: Final = 65_536
+"""When there are so many more, they make a run."""
 _WRITTEN: Final = 8
 """About how many bytes are written for each byte of an id, merges included."""
 _ROWS_AT_ONCE: Final = 8
@@ -168,10 +170,9 @@ class Snapshots:
             kept = self._database.select("SELECT runs FROM snapshot")
             self._runs.read(_layout.decode(kept[0][0]) if kept else Layout([], [], [], 1))
             self._is_behind = False
-        half = _CERTIFICATES_IN_MEMORY // 2
-        while len(index) - self._runs.size > _CERTIFICATES_IN_MEMORY + half:
-            size = self._runs.size
-            ((end,),) = self._database.select("SELECT min(first) FROM ids WHERE first >= ?", (size + half,))
+        while len(index) - (size := self._runs.size) > _CERTIFICATES_IN_MEMORY + _RUN_CERTIFICATES:
+            until = size + _RUN_CERTIFICATES
+            ((end,),) = self._database.select("SELECT min(first) FROM ids WHERE first >= ?", (until,))
             self._runs.add(index.ids(size, end - size))
         self._runs.merge(came)
 
