@@ -10,9 +10,9 @@ from tests.builders import Bench, Scribe, statement, statements
 from tests.governed import GovernedScribe
 from tests.kept_elsewhere import KeptElsewhere
 
+from tallystick.api.log_place import LogPlace
 from tallystick.api.proving import Proofs
 from tallystick.api.questions import MOST_PROOFS, ProofsAsked
-from tallystick.api.reader import LogPlace
 from tallystick.host.submissions import Submissions, Waiting
 from tallystick.ledger.certificate import AnyCertificate
 from tallystick.ledger.certificate_index import CertificateIndex
