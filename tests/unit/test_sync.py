@@ -129,6 +129,31 @@ def test_the_time_of_a_request_begins_anew_when_the_one_before_it_was_answered()
     assert asked(sync, 0, timeout_ms) == [("y", 1, 10), ("y", 12, 9)]
 
 
+def test_a_request_that_was_passed_over_has_no_more_time():
+    """A peer that withholds the nearest blocks holds a joiner up for the time of that request alone."""
+    sync, timeout_ms = sync_with(x=30), LIMITS.request_timeout_ms
+    assert asked(sync) == [("x", 1, 10), ("x", 11, 10), ("x", 21, 10)]
+    sync.heard_tip("y", 10, 0)
+    sync.answered("x", 11, 10, timeout_ms - 1)
+    assert sync.deadline_ms() == timeout_ms
+    sync.expire(timeout_ms)
+    assert asked(sync, 0, timeout_ms)[0] == ("y", 1, 10)
+    assert not sync.expire(2 * timeout_ms - 2), "what comes after it has"
+
+
+def test_an_answer_that_passed_an_earlier_request_over_is_no_merit():
+    sync, timeout_ms = sync_with(replace(LIMITS, requests_in_flight=8), x=30), LIMITS.request_timeout_ms
+    asked(sync)
+    sync.expire(timeout_ms)
+    asked(sync, 0, timeout_ms)
+    sync.heard_tip("y", 60, 0)
+    assert len(asked(sync, 0, timeout_ms)) == 3, "y has more to do than x from here on"
+    sync.answered("x", 11, 10, timeout_ms + 1)
+    assert asked(sync, 0, timeout_ms + 1) == [("y", 11, 10)]
+    sync.answered("x", 1, 10, timeout_ms + 2)
+    assert asked(sync, 0, timeout_ms + 2) == [("x", 1, 10)]
+
+
 def test_what_a_lost_peer_was_asked_is_asked_elsewhere():
     sync = sync_with(x=20, y=20)
     assert asked(sync) == [("x", 1, 10), ("y", 11, 10)]

@@ -177,20 +177,23 @@ class Sync:
     def answered(self, peer: Peer, start: int, count: int, now_ms: int) -> bool:
         """Whether these blocks were asked of the peer; then the request is over, and its others have time anew.
 
-        They are answered one after the other, and wait here while the blocks of the first are verified. The peer is not
-        trusted after an answer without blocks: it said that it had them.
+        They are answered one after the other, and wait here while the blocks of the first are verified. So one that was
+        passed over has no more time, nor its sender the merit of an answer. The peer is not trusted after an answer
+        without blocks: it said that it had them.
         """
-        request = next((one for one in self._requests if one.peer == peer and start in one.blocks[:1]), None)
+        asked = [one for one in self._requests if one.peer == peer and one.blocks]
+        request = next((one for one in asked if one.blocks[0] == start), None)
         if request is None:
             return False
-        deadline_ms = now_ms + self._limits.request_timeout_ms
+        place, share = asked.index(request), self._shares[peer]
+        later, deadline_ms = asked[place + 1 :], now_ms + self._limits.request_timeout_ms
         self._requests = [
-            replace(one, deadline_ms=deadline_ms) if one.peer == peer and one.blocks else one
+            replace(one, deadline_ms=deadline_ms) if one in later else one
             for one in self._requests
             if one is not request
         ]
-        share = self._shares[peer]
-        share.stalls = 0
+        if place == 0:
+            share.stalls = 0
         if count == 0:
             self.distrust(peer, now_ms)
         return True
