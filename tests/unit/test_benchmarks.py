@@ -10,7 +10,7 @@ import msgspec
 import platformdirs
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import cometbft, document, peers, plots, processes, result, simulator, table
+from benchmarks import cometbft, course, document, peers, plots, processes, result, simulator, table
 from benchmarks.__main__ import Benchmark
 from benchmarks.result import Absent, Result, at_least, at_most, figure
 
@@ -257,6 +257,28 @@ def test_settings_are_changed_where_they_stand_and_nowhere_else(tmp_path):
     )
     with pytest.raises(AssertionError, match=r"p2p\.rate"):
         cometbft._configure(path, {"p2p.rate": 1})
+
+
+def test_the_course_is_measured_in_rounds_with_the_baseline_in_turn(monkeypatch):
+    turns = list[str]()
+    makers = {"baseline": course._straightforward_nodes, "course": course._course_nodes}
+
+    def noting(kind):
+        def make(*count):
+            turns.append(kind)
+            return makers[kind](*count)
+
+        return make
+
+    monkeypatch.setattr(course, "_straightforward_nodes", noting("baseline"))
+    monkeypatch.setattr(course, "_course_nodes", noting("course"))
+    monkeypatch.setattr(course, "ROUNDS", {5: 3, 10: 2})
+    monkeypatch.setattr(course, "MANY_NODES", 3)
+    figures = list(course.against_the_straightforward_one())
+    named = [(one.name, one.at, len(one.rounds)) for one in figures]
+    ratio, rate = "ours / straightforward", "ours"
+    assert named == [(ratio, 5, 3), (rate, 5, 3), (ratio, 10, 2), (rate, 10, 2), ("many nodes", None, 3)]
+    assert turns == [*["baseline", "course"] * 5, *["course"] * 3]
 
 
 def test_no_port_is_one_where_others_listen_by_default(monkeypatch):
