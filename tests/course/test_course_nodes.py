@@ -14,7 +14,6 @@ from tallystick.course import (
     StakingOperation,
     Wallet,
 )
-from tallystick.course.records import Records
 from tallystick.ledger.errors import Rule
 
 ALICE, BOB, CHARLIE = Wallet(), Wallet(), Wallet()
@@ -457,36 +456,6 @@ def test_a_students_own_names_are_taken_from_nobody():
     one, *others = [Flooder(name) for name in "abc"]
     one.broadcast_object("news")
     assert [node.got for node in others] == [["news"], ["news"]]
-
-
-def test_what_is_passed_on_is_an_object_only_for_who_lacks_it(monkeypatch):
-    made = []
-    make = Records.course_certificate
-
-    def noting(records, entry):
-        made.append(entry)
-        return make(records, entry)
-
-    monkeypatch.setattr(Records, "course_certificate", noting)
-    nodes = network_of(5)
-    nodes[0].new_certificate(signed(ALICE))
-    assert len(made) == 1  # the other nodes pass it on, too, when all have it
-    assert all(len(box(node)) == 1 for node in nodes)
-
-
-def test_a_students_own_send_is_given_the_objects_themselves():
-    class Counting(BlockchainNode):
-        def send_object_to_node(self, obj, nodeIdentifier):
-            sent.append(obj)
-            super().send_object_to_node(obj, nodeIdentifier)
-
-    sent = list[object]()
-    wallet = Wallet()
-    rule = ProofOfStake(wallet.publicKey)
-    nodes = [Counting(wallet, rule), *(BlockchainNode(Wallet(), rule) for _ in range(2))]
-    feed(nodes[0], ALICE, 5)
-    assert [type(one) for one in sent] == [Certificate] * 8 + [Block] * 2
-    assert len(tips(nodes)) == 1
 
 
 # ---- how it is used -------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import partial
 from typing import Final, Protocol, TypeGuard, get_args
 
 from tallystick.consensus.signing_guard import SigningGuard
@@ -12,7 +11,6 @@ from tallystick.course.fields import checked
 from tallystick.course.ledger import GENESIS, LEDGER_ID, LIMITS, decode, verify
 from tallystick.course.lone_driver import LoneDriver
 from tallystick.course.lone_forger import ForgerRule, LoneForger
-from tallystick.course.network import News
 from tallystick.course.records import Records
 from tallystick.course.timestamp import follow, reading
 from tallystick.ledger.block import Block as EngineBlock
@@ -78,9 +76,6 @@ class Outlet(Protocol):
 
     def broadcast_object(self, obj: object, /) -> None:
         """Send to every other node of the network."""
-
-    def pass_on(self, news: News, /) -> None:
-        """Likewise what the engine accepted."""
 
     def send_object_to_node(self, obj: object, nodeIdentifier: Hashable, /) -> None:
         """Send to one node of the network."""
@@ -149,18 +144,13 @@ class Engine:
     def has_seen(self, certificate: Certificate) -> bool:
         """Whether this very certificate waits in the box, signature included, or it, or this block, is on the chain."""
         try:
-            return self.has(certificate.as_engine() if isinstance(certificate, Block) else certificate.as_entry())
+            if isinstance(certificate, Block):
+                return self.records.has(certificate.as_engine())
+            entry = certificate.as_entry()
         except Refused:
             return False
-
-    def has(self, content: object) -> bool:
-        """The same of an engine's entry or block; of nothing else."""
-        if isinstance(content, EngineBlock):
-            return self.records.has(content)
-        if not isinstance(content, Entry):
-            return False
-        known, certificate = self._knowledge, content.certificate
-        return known.has_verified(certificate) or bool(known.on_chain([certificate.id]))
+        known = self._knowledge
+        return known.has_verified(entry.certificate) or bool(known.on_chain([entry.certificate.id]))
 
     def take_certificate(self, certificate: object, peer: Peer) -> bool:
         """Take a certificate from a peer or a user, unless it is refused. Returns whether it was taken."""
@@ -299,23 +289,29 @@ class Engine:
 
     def _send(self, outlet: Outlet, action: _Leaving) -> None:
         try:
+            for obj in self._objects_of(action):
+                outlet.broadcast_object(obj)
             match action:
-                case Multicast(_, Certificates(entries)):
-                    # One that was forged meanwhile is in a block: alone, it would have others work for it as well.
-                    for entry in [one for one in entries if one.certificate.id in self.node.box]:
-                        outlet.pass_on(News(entry, partial(self.records.course_certificate, entry)))
-                case Broadcast(NewBlock(block), source) if source is None or block.index not in self._not_passed_on:
-                    outlet.pass_on(News(block, partial(self.records.course_block, block)))
-                case Send(_, BlockRequest(start, count)):
-                    # "we send a request to everyone" (assignment, bonus); the others have what we ask for.
-                    asked = range(start, start + count)
-                    self._not_passed_on.update(asked)
-                    for index in asked:
-                        outlet.broadcast_object(index)
                 case SendKept(peer, BlockRequest(start)) if 0 < start < len(self.records):
                     outlet.send_object_to_node(self.records.course_block(self.records.engine_block(start)), peer)
         except Exception as error:  # a student's own send or broadcast: everything else still goes on its way
             self.fail(error)
+
+    def _objects_of(self, action: _Leaving) -> Sequence[object]:
+        """What everybody is to be sent: the assignment knows certificates, blocks, and integers that ask for blocks."""
+        match action:
+            case Multicast(_, Certificates(entries)):
+                # One that was forged meanwhile is in a block: sent alone, it would have others work for it as well.
+                box = self.node.box
+                return [self.records.course_certificate(one) for one in entries if one.certificate.id in box]
+            case Broadcast(NewBlock(block), source) if source is None or block.index not in self._not_passed_on:
+                return [self.records.course_block(block)]
+            case Send(_, BlockRequest(start, count)):
+                # "we send a request to everyone" (assignment, bonus); the others have what we ask for.
+                asked = range(start, start + count)
+                self._not_passed_on.update(asked)
+                return asked
+        return ()
 
 
 def _checked_block(block: object) -> tuple[Block, EngineBlock]:

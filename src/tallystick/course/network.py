@@ -5,27 +5,12 @@ never recurses, however large the network is.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Hashable, Iterable, Iterator
 from typing import ClassVar
 
 
 class NetworkError(Exception):
     """A node was used in a way that the network has no answer to; the message says what to do."""
-
-
-class News:
-    """Stands for an object on its way until a node is given it: most of what is passed on, everybody has by then."""
-
-    def __init__(self, content: object, make: Callable[[], object]) -> None:
-        """`content` tells nodes what it is about; `make` makes the object."""
-        self.content = content
-        self._make = make
-
-    @cached_property
-    def made(self) -> object:
-        """The object, the same one for all who are given it."""
-        return self._make()
 
 
 class _Network:
@@ -66,8 +51,6 @@ class _Network:
             if receiver is None:
                 self._queue.popleft()
                 continue
-            if isinstance(obj, News):
-                obj = obj.made
             try:
                 receiver.receive_object_from_node(obj, sender)
             except Exception as error:  # a receiver's bug is not its peers' loss
@@ -127,20 +110,13 @@ class Node:
     def broadcast_object(self, obj: object) -> None:
         """Send an object to every other node, one after the other in the order in which they joined."""
         self._require_network()
-        if self._is_own("send_object_to_node"):  # it is told of each
-            for nodeIdentifier in list(self._network.nodes):
-                if nodeIdentifier != self.nodeIdentifier:
-                    self.send_object_to_node(obj, nodeIdentifier)
-        else:
-            self._post_to_others(obj)
-
-    def _post_to_others(self, obj: object) -> None:
-        own = self.nodeIdentifier
-        self._network.post(obj, own, [one for identifier, one in self._network.nodes.items() if identifier != own])
-
-    def _is_own(self, name: str) -> bool:
-        """Whether a student's method stands in the place of `Node`'s."""
-        return getattr(getattr(self, name), "__func__", None) is not getattr(Node, name)
+        own, nodes = self.nodeIdentifier, self._network.nodes
+        if getattr(self.send_object_to_node, "__func__", None) is Node.send_object_to_node:
+            return self._network.post(obj, own, [one for identifier, one in nodes.items() if identifier != own])
+        for nodeIdentifier in list(nodes):  # a student's own: it is told of each
+            if nodeIdentifier != own:
+                self.send_object_to_node(obj, nodeIdentifier)
+        return None
 
     def _require_network(self) -> None:
         """Raise `NetworkError` unless this node is on the network."""

@@ -6,7 +6,7 @@ from tallystick.course.block import Block
 from tallystick.course.blockchain import Blockchain
 from tallystick.course.certificate import Certificate
 from tallystick.course.engine import USER
-from tallystick.course.network import News, Node
+from tallystick.course.network import Node
 from tallystick.course.wallet import Wallet
 from tallystick.ledger.errors import Refused, Rule
 
@@ -106,18 +106,7 @@ class BlockchainNode(Node):
 
         Everybody passes on what is new, so of what is on its way in a network of n nodes all but 1 in n is that.
         """
-        engine = self._blockchain.engine
-        if isinstance(obj, News):
-            return engine.has(obj.content)
-        return isinstance(obj, Certificate) and engine.has_seen(obj)
-
-    def pass_on(self, news: News) -> None:
-        """Broadcast what the engine accepted: as an object only where a student's own method is to be given it."""
-        if self._is_own("broadcast_object") or self._is_own("send_object_to_node"):
-            self.broadcast_object(news.made)
-        else:
-            self._require_network()
-            self._post_to_others(news)
+        return isinstance(obj, Certificate) and self._blockchain.engine.has_seen(obj)
 
     def receive_object_from_node(self, obj: object, senderNodeIdentifier: Hashable) -> None:
         """Take a certificate, a block, or a whole number that asks for the block at that index; refuse all else."""
