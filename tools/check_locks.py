@@ -26,9 +26,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Debian 12 brings 23.0.1, and Python 3.11.7 brings 23.2.1. Both take a pin of `coverage` for none of `coverage[toml]`.
+# Debian 12 brings 23.0.1, the oldest. Like 23.2.1 of Python 3.11.7 it takes a pin of `coverage` for none of
+# `coverage[toml]`.
 NEWEST = "pip"
-PIPS = ("pip==23.0.1", "pip==23.2.1", NEWEST)
+PIPS = ("pip==23.0.1", NEWEST)
 
 # Which dependency groups of pyproject.toml a lock holds, beside what the package itself depends on.
 GROUPS = {"runtime": ("build",), "dev": ("build", "dev"), "notebook": ("build", "notebook")}
