@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -49,9 +49,10 @@ def chromium() -> str | None:
     return os.environ.get(VARIABLE) or next(filter(None, map(shutil.which, NAMES)), None)
 
 
-_plain = WeakSet[Page]()
-"""Tabs of profiles with nothing special, which another test may use."""
-_at_rest: dict[Browser, Page] = {}
+_Way = tuple[Browser, str]
+_ways = WeakKeyDictionary[Page, _Way]()
+"""Tabs without a script of their own, which another test may use that wants the same of a profile."""
+_at_rest: dict[_Way, Page] = {}
 """A tab that a test is through with, in an otherwise new profile: there the page's code is compiled already, without
 which a test takes four times as long.
 """
@@ -69,7 +70,8 @@ def started() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
-        _at_rest.pop(browser, None)
+        for way in [one for one in _at_rest if one[0] is browser]:
+            del _at_rest[way]
         browser.close()
 
 
@@ -77,13 +79,14 @@ def opened(browser: Browser, script: str = "", address: str = ON_DISK, **context
     """The page from disk, or from its own address, in a profile that holds nothing, at the corpus's time. What goes
     wrong in it fails the test at `checked`.
     """
-    if not script and not context and (page := _at_rest.pop(browser, None)) is not None:
+    way = browser, repr(sorted(context.items()))
+    if not script and (page := _at_rest.pop(way, None)) is not None:
         return _gone_to(page, address)
     profile = browser.new_context(**context)
     profile.route(OF_ITS_OWN, lambda route: route.fulfill(path=PAGE, content_type="text/html; charset=utf-8"))
     page = tab_of(profile, script, address)
-    if not script and not context:
-        _plain.add(page)
+    if not script:
+        _ways[page] = way
     return page
 
 
@@ -110,13 +113,13 @@ def checked(page: Page) -> None:
     told = [one for tab in page.context.pages for one in tab.wrong]  # type: ignore[attr-defined]
     wrong = [one for one in told if not one.startswith("blob:")]
     assert not wrong, wrong
-    browser = page.context.browser
-    if len(page.context.pages) > 1 or page not in _plain or browser is None:
+    way = _ways.get(page)
+    if len(page.context.pages) > 1 or way is None:
         page.context.close()
         return
     page.evaluate("localStorage.clear()")
     page.goto("about:blank")
-    _at_rest[browser] = page
+    _at_rest[way] = page
 
 
 def file(name: str, data: bytes) -> Any:

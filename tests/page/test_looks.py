@@ -136,6 +136,8 @@ def test_text_stands_out_everything_has_a_name_and_nothing_is_too_wide(
     browser: Browser, state: str, tmp_path: Path
 ) -> None:
     page = opened(browser, viewport=DESK, reduced_motion="reduce")
+    page.set_viewport_size(DESK)  # type: ignore[arg-type]  # the test before has left it otherwise
+    page.emulate_media(color_scheme="null")
     bring_to(page, state, tmp_path)
     backgrounds = {looked_at(page, scheme, state) for scheme in SCHEMES}
     assert len(backgrounds) == len(SCHEMES)
