@@ -28,5 +28,10 @@ def cli(*args: str, cwd: Path, expect: int = 0, given: str | None = None, **env:
     return result
 
 
+def called(*args: object, expect: int = 0) -> Result:
+    """The same in the folder and with the home that the tests run in, for commands that are told all their paths."""
+    return cli(*map(str, args), cwd=Path.cwd(), expect=expect, HOME=str(Path.home()))
+
+
 def in_json(*args: str, cwd: Path, expect: int = 0, **env: str) -> Any:
     return json.loads(cli(*args, "--json", cwd=cwd, expect=expect, **env).stdout)

@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 from tests.builders import ADA, BEN, CY
-from tests.integration.command_line import PASSPHRASE, USUAL, cli, in_json
-from tests.integration.network import NodeProcess, network, tallystick, wait_for
+from tests.integration.command_line import PASSPHRASE, USUAL, called, cli, in_json
+from tests.integration.network import NodeProcess, network, wait_for
 from tests.integration.test_governing import GOVERNED, at, certified, said, shown_of, told
 from tests.working_copy import ROOT
 
@@ -409,23 +409,23 @@ def test_three_of_whom_one_is_lost_for_good_go_on_as_a_new_ledger(tmp_path: Path
         lost.kill()
         shutil.rmtree(lost.folder.path)
         later.write_text("Ada Lovelace, MSc")
-        tallystick("certify", later, "--no-wait", *at(first))
+        called("certify", later, "--no-wait", *at(first))
         wait_for(lambda: first.status().state == "out_of_reach", "the others notice")
         assert "nothing can become final: 200 of 300 tokens" in said("status", *at(first), expect=1)
         assert (first.stop(), second.stop()) == (0, 0)
 
         new, draft = [DataFolder(net.path / "net" / name) for name in ("node-1b", "node-2b")], tmp_path / "draft.txt"
-        key = tallystick("key", "new", "--no-passphrase", "--data", new[0].path).stdout.strip()
+        key = called("key", "new", "--no-passphrase", "--data", new[0].path).stdout.strip()
         named = ("--member", f"node-1={key}", "--data", new[1].path, "--delta-ms", "100", "--no-passphrase")
-        tallystick("new", "Network 2", "--continues", second.folder.path, *named, "--draft", draft, "--yes")
-        line = tallystick("key", "continue", draft, *at(first), "--yes").stdout.strip()
+        called("new", "Network 2", "--continues", second.folder.path, *named, "--draft", draft, "--yes")
+        line = called("key", "continue", draft, *at(first), "--yes").stdout.strip()
         place = ("--address", f"127.0.0.1:{drawn_port()}", "--data", new[1].path)
         made = told("new", "--from-draft", draft, "--signed", line, *place)
         assert (made["continues"]["summary"], made["continues"]["block_hash"]) == (BY_TWO, tip.tip_hash)
         assert [one["organisation"] for one in made["members"]] == ["node-1", "node-2"]
         second_again = net.add(NodeProcess(new[1].path))
         second_again.start()
-        invite = tallystick("invite", *at(second_again)).stdout.strip()
+        invite = called("invite", *at(second_again)).stdout.strip()
         assert BY_TWO in said("join", invite, "--data", new[0].path)
         first_again = net.add(NodeProcess(new[0].path))
         first_again.start()

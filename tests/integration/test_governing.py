@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
-from tests.integration.network import QUICK, Network, NodeProcess, running_network, tallystick, wait_for
+from tests.integration.command_line import called
+from tests.integration.network import QUICK, Network, NodeProcess, running_network, wait_for
 
 from tallystick.client.blocking import Client
 from tallystick.host.addresses import drawn_port
@@ -41,11 +42,11 @@ def at(node: NodeProcess) -> tuple[str, str]:
 
 
 def told(*args: object, expect: int = 0) -> Any:
-    return json.loads(tallystick(*args, "--json", expect=expect).stdout)
+    return json.loads(called(*args, "--json", expect=expect).stdout)
 
 
 def said(*args: object, expect: int = 0) -> str:
-    done = tallystick(*args, expect=expect)
+    done = called(*args, expect=expect)
     return " ".join((done.stdout + done.stderr).split())
 
 
@@ -60,7 +61,7 @@ def carry(motion: str, *nodes: NodeProcess) -> None:
     """Members approve a motion until it has passed; each of them has heard of it by its own node."""
     for node in nodes:
         wait_for(partial(is_known, node, motion), f"{node.name} knows the motion")
-        tallystick("motion", "approve", motion[:16], *at(node), "--yes")
+        called("motion", "approve", motion[:16], *at(node), "--yes")
     wait_for(lambda: told("motion", "show", motion, *at(nodes[-1]))["state"] == "passed", "it has passed")
 
 
@@ -80,10 +81,10 @@ def organisations(node: NodeProcess) -> dict[str, Any]:
 def joined(net: Network, name: str, organisation: str) -> tuple[NodeProcess, str]:
     """A new key with a node that reads along, and the line by which it wants to be an organisation's."""
     path = net.path / "net" / name
-    tallystick("key", "new", "--no-passphrase", "--data", path)
-    invite = tallystick("invite", *at(net.nodes[0])).stdout.strip()
-    admission = tallystick("key", "admit", organisation, "--ledger", invite, "--data", path).stdout.strip()
-    tallystick("join", invite, "--data", path, "--address", f"127.0.0.1:{drawn_port(1)}")
+    called("key", "new", "--no-passphrase", "--data", path)
+    invite = called("invite", *at(net.nodes[0])).stdout.strip()
+    admission = called("key", "admit", organisation, "--ledger", invite, "--data", path).stdout.strip()
+    called("join", invite, "--data", path, "--address", f"127.0.0.1:{drawn_port(1)}")
     node = net.add(NodeProcess(path))
     node.start()
     return node, admission
@@ -115,7 +116,7 @@ def test_four_become_five_and_the_fifth_votes(four: Network, tmp_path: Path) -> 
     assert f"tallystick motion approve {motion['id'][:16]}" in made
     wait_for(lambda: is_known(second, motion["id"]), "the second member knows it")
     assert f"motion {motion['id'][:16]} to admit Universität E (uni-e)" in said("status", *at(second))
-    tallystick("motion", "approve", motion["id"][:16], *at(second))
+    called("motion", "approve", motion["id"][:16], *at(second))
     wait_for(lambda: told("motion", "show", motion["id"], *at(third))["approving"] == 200, "the third heard of that")
     asked = said("motion", "approve", motion["id"][:16], *at(third), expect=2)
     assert "With this word it passes, and takes effect at once: to admit Universität E (uni-e)" in asked
@@ -222,7 +223,7 @@ def test_an_outsiders_certificate_is_refused(same: Network, tmp_path: Path) -> N
     outsider, _ = joined(same, "outsider", "no-one")
     (tmp_path / "fake.txt").write_text("nobody, PhD")
     assert "[D1]" in said("certify", tmp_path / "fake.txt", *at(outsider), expect=6)
-    tallystick("key", "new", "--no-passphrase", "--data", tmp_path / "other")
+    called("key", "new", "--no-passphrase", "--data", tmp_path / "other")
     signed = ("certify", tmp_path / "fake.txt", "--key", tmp_path / "other" / "key", *at(same.nodes[0]))
     assert "[D1]" in said(*signed, expect=6)
     assert told("search", "--file", tmp_path / "fake.txt", *at(same.nodes[1]))["certificates"] == []
@@ -236,9 +237,9 @@ def test_an_outsiders_certificate_is_refused(same: Network, tmp_path: Path) -> N
 def test_an_issuer_key_certifies_under_its_label_until_it_is_withdrawn(same: Network, tmp_path: Path) -> None:
     first, second, *_ = same.nodes
     path = tmp_path / "registry"
-    tallystick("key", "new", "--no-passphrase", "--data", path)
+    called("key", "new", "--no-passphrase", "--data", path)
     ledger = told("show", *at(first))["ledger_id"]
-    line = tallystick("key", "admit", "node-1", "--ledger", ledger, "--data", path).stdout.strip()
+    line = called("key", "admit", "node-1", "--ledger", ledger, "--data", path).stdout.strip()
     assert told("key", "admit", "node-1", "--ledger", ledger, "--data", path)["line"] == line
     assert "[D6]" in said("issuer", "add", line, *at(second), expect=6)
     assert "certifies for node-1 (Registry)" in said("issuer", "add", line, "--label", "Registry", *at(first))
@@ -298,7 +299,7 @@ def test_stakes_are_set_by_motion_alone(same: Network) -> None:
     asked = said("member", "set-stake", "node-1=200", *at(first), expect=2)
     assert "Afterwards the ledger stops without node-1: nothing becomes final, and if it is gone for good" in asked
     motion = moved(first, "member", "set-stake", "node-1=120", "node-2=120", "--yes")
-    tallystick("motion", "object", motion, *at(first))
+    called("motion", "object", motion, *at(first))
     assert told("motion", "show", motion, *at(first))["objecting"] == 100
     carry(motion, first, second, third)
     assert [organisations(first)[f"node-{one}"]["staked"] for one in (1, 2, 3, 4)] == [120, 120, 100, 100]
@@ -367,7 +368,7 @@ def _assert_what_is_erased_is_proven_by_who_kept_it(
 ) -> None:
     """A proof from before holds, with the content; one from after says that the content is not in it."""
     after, verify = document.with_name("after.tlog-proof"), ("verify", "--ledger", told("show", *at(node))["ledger_id"])
-    tallystick("prove", certificate, "--to", after, *at(node))
+    called("prove", certificate, "--to", after, *at(node))
     assert b"Zuse" in b64decode(before.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
     assert b"Zuse" not in b64decode(after.read_bytes().split(b"\nextra ")[1].split(b"\n")[0])
     assert "✓ own.txt is certified by node-1 (node-1)" in said(*verify, document, "--proof", before)

@@ -4,12 +4,12 @@ import json
 import shutil
 from typing import Any
 
+from tests.integration.command_line import called
 from tests.integration.network import (
     Network,
     NodeProcess,
     running_network,
     streams,
-    tallystick,
     wait_for,
     with_settings,
 )
@@ -20,7 +20,7 @@ from tallystick.host.guard_file import read_guard, summaries
 
 
 def told(node: NodeProcess, expect: int) -> Any:
-    return json.loads(tallystick("status", "--json", "--data", node.folder.path, expect=expect).stdout)
+    return json.loads(called("status", "--json", "--data", node.folder.path, expect=expect).stdout)
 
 
 def records(node: NodeProcess) -> list[object]:
@@ -97,8 +97,8 @@ def test_one_of_three_equal_members_goes_on_by_its_operators_word() -> None:
         wait_for(lambda: not node.status().unanswered, "both others have answered, and are no quorum")
         assert told(node, expect=1)["guard"] == "lost"
         assert node.stop() == 0
-        tallystick("guard", "accept-loss", "--data", node.folder.path, expect=2)
-        tallystick("guard", "accept-loss", "--yes", "--data", node.folder.path)
+        called("guard", "accept-loss", "--data", node.folder.path, expect=2)
+        called("guard", "accept-loss", "--yes", "--data", node.folder.path)
         node.start()
         wait_for(lambda: node.status().guard == "ready", "it goes on")
         final += certify_until(net, lambda: node.status().is_voting, "later views come")
@@ -148,7 +148,7 @@ def test_a_moved_member_goes_on_where_it_was_moved_to_and_not_here() -> None:
         net.wait_until_agreed()
         assert old.stop() == 0
         new = NodeProcess(net.path / "net" / "moved")
-        tallystick("guard", "move", new.folder.path, "--data", old.folder.path)
+        called("guard", "move", new.folder.path, "--data", old.folder.path)
         for name in ("ledger.db", "node.toml"):
             shutil.copy(old.folder.path / name, new.folder.path / name)
         old.launch()
@@ -204,7 +204,7 @@ def test_a_twin_ends_loudly_and_started_again_signs_nothing_until_its_operator_s
         assert seen.stop() == 0
         if stayed.process is not None and stayed.process.poll() is None:
             stayed.stop()
-        tallystick("guard", "recover", "--data", seen.folder.path, expect=2)
-        tallystick("guard", "recover", "--yes", "--data", seen.folder.path)
+        called("guard", "recover", "--data", seen.folder.path, expect=2)
+        called("guard", "recover", "--yes", "--data", seen.folder.path)
         ledger_id = next(one.ledger_id for one in before if isinstance(one, TwinSeen))
         assert summaries(records(seen))[ledger_id].status is GuardStatus.LOST  # type: ignore[arg-type]

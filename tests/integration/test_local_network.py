@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.integration import network as integration
-from tests.integration.network import short_folder, tallystick, wait_for
+from tests.integration.command_line import called
+from tests.integration.network import short_folder, wait_for
 
 from tallystick.api.views import Outcome
 from tallystick.cli.output import Terminal
@@ -34,9 +35,9 @@ from tallystick.problems import NotInTime, Problem
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[LocalNetwork[NodeProcess]]:
-    """Three nodes, none of which is started."""
+    """Two nodes, none of which is started."""
     with short_folder() as path:
-        folders = found_here("test", path / "net", 3, "", params=PARAMS, port=drawn_port(3))
+        folders = found_here("test", path / "net", 2, "", params=PARAMS, port=drawn_port(2))
         with LocalNetwork([NodeProcess(one) for one in folders]) as made:
             yield made
 
@@ -56,9 +57,9 @@ def is_alive(pid: int) -> bool:
 def test_nodes_start_and_end_when_they_are_asked_to(network: LocalNetwork[NodeProcess]) -> None:
     network.start()
     assert all(node.status().is_voting for node in network.nodes)
-    assert [node.name for node in network.running] == ["node-1", "node-2", "node-3"]
+    assert [node.name for node in network.running] == ["node-1", "node-2"]
     started = pids(network)
-    assert network.stop() == {"node-1": 0, "node-2": 0, "node-3": 0}
+    assert network.stop() == {"node-1": 0, "node-2": 0}
     assert not any(map(is_alive, started))
     assert network.running == []
 
@@ -78,13 +79,13 @@ def test_a_node_that_does_not_listen_to_reason_is_killed(
     monkeypatch.setattr(local_network, "_STOP_SECONDS", 5.0)
     network.start()
     started = pids(network)
-    os.kill(started[1], signal.SIGSTOP)
-    assert network.stop() == {"node-1": 0, "node-2": -signal.SIGKILL, "node-3": 0}
+    os.kill(started[0], signal.SIGSTOP)
+    assert network.stop() == {"node-1": -signal.SIGKILL, "node-2": 0}
     assert not any(map(is_alive, started))
 
 
 def test_a_node_that_ends_is_told_with_its_last_words(network: LocalNetwork[NodeProcess]) -> None:
-    first, second, _ = network.nodes
+    first, second = network.nodes
     host, _, port = second.folder.settings().listen.rpartition(":")
     with socket.create_server((host, int(port))):
         first.launch()
@@ -95,7 +96,7 @@ def test_a_node_that_ends_is_told_with_its_last_words(network: LocalNetwork[Node
 
 def test_waiting_has_an_end(network: LocalNetwork[NodeProcess], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_network, "_START_SECONDS", 0.3)
-    first, second, _ = network.nodes
+    first, second = network.nodes
     first.launch()
     with pytest.raises(NotInTime, match=r"for a sign: that did not come within 0 s.*node-1: "):
         network.wait_until(lambda: bool(second.status()), "for a sign")
@@ -115,7 +116,7 @@ def test_an_interruption_ends_all_nodes(network: LocalNetwork[NodeProcess], numb
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert len(started) == 3
+    assert len(started) == 2
     assert not any(map(is_alive, started))
 
 
@@ -230,14 +231,14 @@ def test_who_is_invited_joins_with_the_command_that_up_tells() -> None:
         with subprocess.Popen(["bash", "-c", f"{as_module}; {told}"], cwd=path, start_new_session=True) as joining:
             try:
                 joined.wait_until_running()
-                tallystick("certify", "--subject", "too early", "--data", joined.folder.path, expect=6)
+                called("certify", "--subject", "too early", "--data", joined.folder.path, expect=6)
                 shell = ["bash", "-eu", "-o", "pipefail", "-c", f"{as_module}; {admitting.rstrip()} --yes"]
                 subprocess.run(shell, cwd=path, stdin=subprocess.DEVNULL, timeout=60, check=True)
                 second = ("--data", first.with_name("node-2"))
                 (motion,) = wait_for(lambda: _motions(second), "the other member knows it")
-                tallystick("motion", "approve", motion["id"], "--yes", *second)
+                called("motion", "approve", motion["id"], "--yes", *second)
                 wait_for(lambda: joined.status().stake == 100, "it is a member")
-                tallystick("certify", "--subject", "joined", "--no-proof", "--data", joined.folder.path)
+                called("certify", "--subject", "joined", "--no-proof", "--data", joined.folder.path)
                 assert joined.status().tip_index >= 1
             finally:
                 os.killpg(joining.pid, signal.SIGTERM)
@@ -246,14 +247,14 @@ def test_who_is_invited_joins_with_the_command_that_up_tells() -> None:
 
 
 def _motions(at: tuple[str, Path]) -> Any:
-    return json.loads(tallystick("motion", "list", "--json", *at).stdout)["motions"]
+    return json.loads(called("motion", "list", "--json", *at).stdout)["motions"]
 
 
 def test_a_network_of_one_node_certifies_and_ends() -> None:
     with short_folder() as path, up(path, "--nodes", "1") as process:
         assert process.stdout is not None
         folder = _folder_in(process.stdout.readline(), "one node runs in ")
-        tallystick("certify", "--subject", "alone", "--no-proof", "--data", folder / "node-1")
+        called("certify", "--subject", "alone", "--no-proof", "--data", folder / "node-1")
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors

@@ -4,7 +4,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.network import Network, NodeProcess, Stream, running_network, streams, tallystick, wait_for
+from tests.integration.command_line import called
+from tests.integration.network import Network, NodeProcess, Stream, running_network, streams, wait_for
 from tests.integration.test_governing import GOVERNED, at, joined, may_stop, moved, said, told
 
 from tallystick.consensus.signing_guard import Signed
@@ -39,7 +40,7 @@ def test_all_first_members_are_replaced_while_certificates_come_in_and_nothing_i
             _carry(moved(first, "member", "remove", "node-4", "--yes"), second, third, fifth)
 
             rotated, admission = joined(net, "node-1b", "node-1")
-            tallystick("key", "rotate", admission, *at(first), "--yes")
+            called("key", "rotate", admission, *at(first), "--yes")
             _votes(rotated)
 
             replaced, admission = joined(net, "node-2b", "node-2")
@@ -128,10 +129,10 @@ def _votes(node: NodeProcess) -> None:
 def _registry(net: Network, node: NodeProcess) -> Wallet:
     """An issuer key of the node's organisation."""
     path: Path = net.path / "registry"
-    tallystick("key", "new", "--no-passphrase", "--data", path)
+    called("key", "new", "--no-passphrase", "--data", path)
     ledger = told("show", *at(node))["ledger_id"]
-    line = tallystick("key", "admit", node.name, "--ledger", ledger, "--data", path).stdout.strip()
-    tallystick("issuer", "add", line, "--label", "Registry", *at(node))
+    line = called("key", "admit", node.name, "--ledger", ledger, "--data", path).stdout.strip()
+    called("issuer", "add", line, "--label", "Registry", *at(node))
     return open_key_file(DataFolder(path).key_path, "")
 
 
