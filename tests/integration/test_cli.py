@@ -102,14 +102,18 @@ def in_json(*args: str, cwd: Path, expect: int = 0) -> Any:
     return json.loads(quick(*args, "--json", cwd=cwd, expect=expect).stdout)
 
 
+PLAY = ("demo", "report.txt", "data.csv", "--simulated", "--json")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder in which a demo has been, and its account."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "report.txt").write_bytes(REPORT)
     (folder / "data.csv").write_text("1,2\n")
-    command = ["demo", "report.txt", "data.csv", "--simulated", "--seed", "7", "--json"]
-    return folder, json.loads(tallystick(*command, cwd=folder).stdout)
+    played = tallystick(*PLAY, "--seed", "7", cwd=folder, PYTHONHASHSEED="2", TZ="America/Lima").stdout
+    (folder / "account.json").write_text(played)
+    return folder, json.loads(played)
 
 
 @pytest.fixture
@@ -260,20 +264,27 @@ def test_the_simulated_account_is_the_same_in_every_process_and_folder(
 ) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
     (tmp_path / "data.csv").write_text("1,2\n")
-    command = ["demo", "report.txt", "data.csv", "--simulated", "--seed", "7", "--json", "--chain"]
-    first = tallystick(*command, "a.db", cwd=tmp_path, PYTHONHASHSEED="1", TZ="Asia/Tokyo")
-    second = tallystick(*command, "b.db", cwd=tmp_path, PYTHONHASHSEED="2", TZ="America/Lima")
-    assert first.stdout == second.stdout
-    assert json.loads(first.stdout) == finished[1]
-    assert str(tmp_path) not in first.stdout
-    assert (tmp_path / "a.db").read_bytes() == (tmp_path / "b.db").read_bytes()
-    other = tallystick(*command, "c.db", "--seed", "8", cwd=tmp_path)
-    assert json.loads(other.stdout)["trace_digest"] != finished[1]["trace_digest"]
+    command = (*PLAY, "--seed", "7", "--chain", "a.db")
+    again = tallystick(*command, cwd=tmp_path, PYTHONHASHSEED="1", TZ="Asia/Tokyo").stdout
+    folder, account = finished
+    assert again == (folder / "account.json").read_text()
+    assert str(tmp_path) not in again
+    assert (tmp_path / "a.db").read_bytes() == (folder / CHAIN).read_bytes()
+    assert in_json(*PLAY[:-1], "--seed", "8", cwd=tmp_path)["trace_digest"] != account["trace_digest"]
 
 
+@pytest.fixture
+def _only_what_leads_to_the_burning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most other scenes are left out."""
+    for scene in ("_try_all", "_kill_the_forger", "_part"):
+        monkeypatch.setattr(SimulatedDemo, scene, lambda *_: None)
+
+
+@pytest.mark.usefixtures("_only_what_leads_to_the_burning")
 def test_without_a_seed_the_simulated_account_is_another_every_time(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(REPORT)
-    ids = {in_json("demo", "report.txt", "--simulated", cwd=tmp_path)["ledger"]["ledger_id"] for _ in range(2)}
+    play = ("demo", "report.txt", "--simulated")
+    ids = {in_json(*play, cwd=tmp_path, expect=1)["ledger"]["ledger_id"] for _ in range(2)}
     assert len(ids) == 2
 
 
@@ -334,13 +345,6 @@ def _charlie(kept: KeptChain, **fields: Any) -> KeptChain:
 def _recorded_again(kept: KeptChain) -> KeptChain:
     holding = [one for one in kept.blocks if any(held.kind == "evidence" for held in one.certificates)]
     return kept._replace(blocks=[*kept.blocks, *holding])
-
-
-@pytest.fixture
-def _only_what_leads_to_the_burning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most other scenes are left out."""
-    for scene in ("_try_all", "_kill_the_forger", "_part"):
-        monkeypatch.setattr(SimulatedDemo, scene, lambda *_: None)
 
 
 @pytest.mark.usefixtures("_only_what_leads_to_the_burning")
@@ -445,10 +449,10 @@ def test_into_a_pipe_the_story_and_the_account_are_printed_for_people(tmp_path: 
 
 
 def test_where_there_is_no_readme_the_demo_certifies_files_of_its_own(tmp_path: Path) -> None:
-    shown = tallystick("demo", "--simulated", cwd=tmp_path).stdout
+    shown = quick("demo", "--simulated", cwd=tmp_path).stdout
     assert "No README.md or LICENSE here" in shown
     searched = next(line for line in shown.splitlines() if "search --file" in line)
-    found = json.loads(tallystick(*searched.split()[1:], "--json", cwd=tmp_path).stdout)
+    found = in_json(*searched.split()[1:], cwd=tmp_path)
     assert len(found["certificates"]) == 1
     assert "✓ 2 of 2 files verified" in shown
 
@@ -460,7 +464,7 @@ def test_a_terminal_without_our_signs_gets_others(tmp_path: Path) -> None:
 
 def test_an_earlier_demo_is_replaced_and_nothing_else(after: Path) -> None:
     before = in_json("show", cwd=after)["ledger_id"]
-    tallystick("demo", "data.csv", "--simulated", cwd=after)
+    quick("demo", "data.csv", "--simulated", cwd=after)
     assert in_json("show", cwd=after)["ledger_id"] != before
     for name, content in (("notes.txt", b"my notes, not yours to overwrite"), ("empty", b"")):
         (after / name).write_bytes(content)
@@ -483,8 +487,8 @@ def test_a_demo_killed_in_the_middle_leaves_a_chain_that_can_be_read_and_replace
         process.send_signal(signal.SIGKILL)
     with Store.open(tmp_path / CHAIN, read_only=True) as store:
         assert CheckedChain(store).state.index >= 3
-    assert "File report.txt" in tallystick("search", "--file", "report.txt", cwd=tmp_path).stdout
-    tallystick("demo", "report.txt", "--simulated", cwd=tmp_path)
+    assert "File report.txt" in quick("search", "--file", "report.txt", cwd=tmp_path).stdout
+    quick("demo", "report.txt", "--simulated", cwd=tmp_path)
 
 
 def test_a_demo_that_is_interrupted_says_so(tmp_path: Path) -> None:
@@ -499,7 +503,7 @@ def test_a_demo_that_is_interrupted_says_so(tmp_path: Path) -> None:
         message = process.stderr.read()
     assert process.returncode == 130
     assert f"stopped; the blocks forged so far are in {CHAIN}" in " ".join(message.split())
-    tallystick("show", cwd=tmp_path)
+    quick("show", cwd=tmp_path)
 
 
 def test_speed_is_kept(tmp_path: Path) -> None:
