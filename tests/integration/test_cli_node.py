@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -45,6 +46,12 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield from commands(group.get_command(None, name), (*path, name))
 
 
+@cache
+def help_of(command: tuple[str, ...]) -> str:
+    """What a command prints with --help."""
+    return cli(*command, "--help", cwd=Path.cwd()).stdout
+
+
 ALL_COMMANDS = list(commands(typer.main.get_command(app)))
 INVITE = write_invite(GENESIS.ledger_id, BEN.public_key, ("127.0.0.1:9",))
 
@@ -62,8 +69,8 @@ def own_node(tmp_path: Path) -> DataFolder:
 
 
 @pytest.mark.parametrize("command", ALL_COMMANDS, ids=lambda path: " ".join(path) or "tallystick")
-def test_every_command_has_an_example_and_the_exit_codes_in_its_help(tmp_path: Path, command: tuple[str, ...]) -> None:
-    shown = cli(*command, "--help", cwd=tmp_path).stdout
+def test_every_command_has_an_example_and_the_exit_codes_in_its_help(command: tuple[str, ...]) -> None:
+    shown = help_of(command)
     assert "Example" in shown
     assert " ".join(("tallystick", *command)) in shown
     codes = {"run": ("0 stopped", "1 a part of it failed", "2 wrong usage", "3 its state", "4 another machine signs")}
@@ -83,8 +90,8 @@ def test_the_manual_lists_all_exit_codes() -> None:
 
 
 @pytest.mark.parametrize("command", ALL_COMMANDS, ids=lambda path: " ".join(path) or "tallystick")
-def test_the_help_names_no_type_of_python(tmp_path: Path, command: tuple[str, ...]) -> None:
-    shown = cli(*command, "--help", cwd=tmp_path).stdout
+def test_the_help_names_no_type_of_python(command: tuple[str, ...]) -> None:
+    shown = help_of(command)
     assert not re.search(r"<[A-Za-z][^>|=]*>", shown)
     if command == ("certify",):
         assert re.search(r"--note +NOTE +More about it", shown)
@@ -96,9 +103,9 @@ SILENT = {(), ("run",), ("up",), *((name,) for name in GROUPS)}
 IN_JSON = [one for one in ALL_COMMANDS if one not in SILENT]
 
 
-def test_every_command_that_ends_by_itself_speaks_json(tmp_path: Path) -> None:
+def test_every_command_that_ends_by_itself_speaks_json() -> None:
     for command in ALL_COMMANDS:
-        assert ("--json" in cli(*command, "--help", cwd=tmp_path).stdout) == (command in IN_JSON), command
+        assert ("--json" in help_of(command)) == (command in IN_JSON), command
 
 
 def problem_of(tmp_path: Path, *args: str) -> Any:

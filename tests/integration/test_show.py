@@ -95,7 +95,7 @@ def test_show_a_block_a_certificate_and_the_stakes(after: Path, kept: ToldChain)
 def test_what_is_long_comes_in_pages_and_the_command_for_the_next_is_told(after: Path, part: list[str]) -> None:
     (name,) = in_json(*part, cwd=after).keys() - {"schema", "next", "epoch", "indexed"}
     whole = in_json(*part, cwd=after)[name]
-    limit = 3 if part[-1] == "stakes" else 7
+    limit = 3 if part[-1] == "stakes" else 20
     paged: list[Any] = []
     command = [*part, "--chain", CHAIN, "--limit", str(limit)]
     while command:
