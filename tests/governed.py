@@ -66,6 +66,8 @@ class GovernedScribe(Scribe):
         self.keys: dict[str, Wallet] = dict(keys or NAMES)
         """The wallets by name; organisations' member keys go by the organisations' ids."""
         self._number = 0
+        self._own = set[bytes]()
+        """Leaf hashes, which cover the signature, of statements that it has signed and need not verify."""
 
     @property
     def ledger_id(self) -> bytes:
@@ -90,7 +92,8 @@ class GovernedScribe(Scribe):
     def forge(self, *certificates: AnyCertificate, **changes: Any) -> VerifiedBlock:
         """The next block, added if all its signatures are good. Raises `Refused`, by the certificate's own rule."""
         for one in certificates:
-            check_signed(one, self.ledger_id, verify)
+            if one.leaf_hash not in self._own:
+                check_signed(one, self.ledger_id, verify)
         return super().forge(*certificates, **changes)
 
     def state_after(self, *certificates: AnyCertificate, **changes: Any) -> State:
@@ -103,7 +106,9 @@ class GovernedScribe(Scribe):
 
     def statement(self, by: str = "ada", subject: str = "") -> Statement:
         self._number += 1
-        return issue_statement(self.key(by), self.ledger_id, START_MS, subject or f"statement {self._number}")
+        made = issue_statement(self.key(by), self.ledger_id, START_MS, subject or f"statement {self._number}")
+        self._own.add(made.leaf_hash)
+        return made
 
     def _statement(self) -> Statement:
         return self.statement(self._certifier())
