@@ -68,9 +68,14 @@ def _phase(name: str, world: World, leaders: tuple[int, ...], sides: tuple[int, 
     return world
 
 
-def _some(partitions: range, first: int, every: int) -> list[int]:
-    """Of the last view's partitions, the courses with which have these numbers on, every so manieth."""
-    return [one for one in partitions if (first + one) % every == 0]
+def _some(partitions: range, first: int, every: int) -> dict[int, list[int]]:
+    """Of the last two views' partitions, the courses with which have these numbers on, every so manieth.
+
+    Those of the last view by that of the one before. Where there is none, no phase is run.
+    """
+    size = len(partitions)
+    found = {one: [two for two in partitions if (first + size * one + two) % every == 0] for one in partitions}
+    return {one: last for one, last in found.items() if last}
 
 
 # ---- a twin, three views: all of it -------------------------------------------------------------------------------
@@ -84,14 +89,15 @@ def _run_three(task: Task, every: int) -> Counter[str]:
     gate, counts = gate_for(1, 1, 1, 1), Counter[str]()
     install(gate)
     gate.leaders = [first, second]
-    one = _phase("three", World(gate), (first, second), (sides1,))
-    for number, (third, sides2) in enumerate(product(range(4), _PARTITIONS)):
-        last = _some(_PARTITIONS, 16 * number + 101 * sum(task), every)
+    one = None
+    for third in range(4):
         leaders = (first, second, third)
-        two = _phase("three", one, leaders, (sides1, sides2)) if last else one
-        for sides3 in last:
-            three = _phase("three", two, leaders, (sides1, sides2, sides3))
-            _finish("three", three, Course(leaders, (sides1, sides2, sides3)), counts)
+        for sides2, last in _some(_PARTITIONS, 256 * third + 101 * sum(task), every).items():
+            one = one or _phase("three", World(gate), (first, second), (sides1,))
+            two = _phase("three", one, leaders, (sides1, sides2))
+            for sides3 in last:
+                three = _phase("three", two, leaders, (sides1, sides2, sides3))
+                _finish("three", three, Course(leaders, (sides1, sides2, sides3)), counts)
     return counts
 
 
@@ -104,12 +110,11 @@ def _run_four(first: Task, every: int) -> Counter[str]:
     leaders, gate, counts = _SCHEDULE, gate_for(1, 1, 1, 1), Counter[str]()
     install(gate)
     gate.leaders = list(leaders)
-    world = World(gate)
-    for length in range(1, len(first) + 1):
+    world, some = World(gate), _some(_PARTITIONS, 101 * sum(first), every)
+    for length in range(1, len(first) + 1) if some else ():
         world = _phase("four", world, leaders, tuple(first[:length]))
-    for sides3 in _PARTITIONS:
-        last = _some(_PARTITIONS, 16 * sides3 + 101 * sum(first), every)
-        three = _phase("four", world, leaders, (*first, sides3)) if last else world
+    for sides3, last in some.items():
+        three = _phase("four", world, leaders, (*first, sides3))
         for sides4 in last:
             sides = (*first, sides3, sides4)
             _finish("four", _phase("four", three, leaders, sides), Course(leaders, sides), counts)
@@ -127,17 +132,19 @@ def _run_lost(task: Task, every: int) -> Counter[str]:
     leaders, gate, counts = _ROTATIONS[rotation], gate_for(1, 1, 1, 1), Counter[str]()
     install(gate)
     gate.leaders = list(leaders)
+    some = _some(_PARTITIONS, 101 * sum(task), every)
+    if not some:
+        return counts
     world = World(gate)
     world.loser = world.processes[1] if (view, is_alone) == (1, 1) else None
     one = _phase("lost", world, leaders, (sides1,))
     if (view, is_alone) == (1, 0):
         one.lose_guard(1)
-    for sides2 in _PARTITIONS:
-        last = _some(_PARTITIONS, 16 * sides2 + 101 * sum(task), every)
-        one.loser = one.processes[1] if (view, is_alone) == (2, 1) else None
-        two = _phase("lost", one, leaders, (sides1, sides2)) if last else one
+    one.loser = one.processes[1] if (view, is_alone) == (2, 1) else None
+    for sides2, last in some.items():
+        two = _phase("lost", one, leaders, (sides1, sides2))
         two.loser = None
-        if (view, is_alone) == (2, 0) and last:
+        if (view, is_alone) == (2, 0):
             two.lose_guard(1)
         for sides3 in last:
             sides = (sides1, sides2, sides3)
@@ -156,15 +163,17 @@ def _run_word(task: Task, every: int) -> Counter[str]:
     install(gate)
     partitions = range(1 << (len(stakes) - 1))
     for number, (second, third) in enumerate(product(members, members)):
+        some = _some(partitions, len(partitions) ** 2 * number + 101 * sum(task), every)
+        if not some:
+            continue
         leaders = (first, second, third)
         gate.leaders = list(leaders)
         one = _phase("word", World(gate, twins=0), leaders, (sides1,))
         if when == 1:
             one.lose_guard(0, is_accepted=True)
-        for sides2 in partitions:
-            last = _some(partitions, len(partitions) * (len(partitions) * number + sides2) + 101 * sum(task), every)
-            two = _phase("word", one, leaders, (sides1, sides2)) if last else one
-            if when == 2 and last:
+        for sides2, last in some.items():
+            two = _phase("word", one, leaders, (sides1, sides2))
+            if when == 2:
                 two.lose_guard(0, is_accepted=True)
             for sides3 in last:
                 sides = (sides1, sides2, sides3)
