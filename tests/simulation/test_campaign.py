@@ -404,9 +404,7 @@ CAUGHT_AT = {
     "database before guard": 1,
     "what the key signs is kept beside the guard": 1,
     "own votes are forgotten at a restart": 2,
-    "certificates are not persisted": 60,
     "finalize after nullify": 2,
-    "anybody leads": 1,
     "who lost its guard votes at once": 2,
     "the floor is not synced": 1,
     "the box loses what was voted for": 2,
@@ -427,6 +425,9 @@ CAUGHT_BY = {
     "cosignatures are not told to who missed them": "tests/simulation/test_checkpoints.py::"
     + "test_members_that_were_parted_before_they_cosigned_tell_each_other_when_they_meet_again",
     "a block from the past is notarized": "tests/scenarios/test_scenarios.py::test_scenario[backdated]",
+    "certificates are not persisted": "tests/scenarios/test_scenarios.py::test_scenario[restart_all]",
+    "anybody leads": UNIT
+    + "keeping.py::test_who_is_no_leader_passes_on_what_it_is_handed_and_says_that_it_took_it_once_it_is_kept",
     "nobody needs to answer": UNIT + "recovery.py::test_the_others_have_to_be_a_quorum_without_it",
     "records are synced before what they rely on": UNIT
     + "keeping.py::test_after_a_crash_at_any_action_a_lone_member_has_what_it_told_contradicts_nothing_and_goes_on",
@@ -470,7 +471,7 @@ CAUGHT_BY = {
     "K1 after PyNaCl": UNIT + "keys.py::test_a_signature_at_the_edge_is_decided_as_its_vector_says",
     "negative-zero R accepted": UNIT + "keys.py::test_a_non_canonical_commitment_is_refused",
 }
-"""Mutants for which orders have to come together that are rare in seeds: the test that catches each."""
+"""Mutants for which orders have to come together that are rare in seeds, or come late: the test that catches each."""
 
 
 FLOODED, MALFORMED, COUNTERFEITED, CONTRADICTED, MISLED = (
