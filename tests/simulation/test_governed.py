@@ -139,7 +139,8 @@ def test_where_no_observers_are_admitted_who_left_is_told_all_the_same(how, is_b
     motion = ledger.move(change, "ada")
     assert ledger.settles(motion, at=FOUR)
     if is_busy:
-        stream(ledger, ledger.network.now_ms + 10_000)
+        until_ms = ledger.network.now_ms + 10_000
+        stream(ledger, lambda: ledger.network.now_ms >= until_ms, every_ms=150)
     approvals = ledger.approve(motion, "ben", "cy")
     assert ledger.settles(*approvals, at=FOUR)
     dot = ledger.network.hosts["dot"]
@@ -161,7 +162,7 @@ def test_where_no_observers_are_admitted_who_left_is_told_all_the_same(how, is_b
 # ---- replaced -------------------------------------------------------------------------------------------------------
 
 
-def stream(ledger, until_ms, every_ms=150):
+def stream(ledger, is_over, every_ms):
     """Certificates that come in meanwhile, at one node after the other, by the keys that are members then."""
     made: list[Statement] = []
 
@@ -169,7 +170,7 @@ def stream(ledger, until_ms, every_ms=150):
         up = [name for name, host in ledger.up.items() if host.simplex.has_stake]
         name = up[len(made) % len(up)]
         made.append(ledger.statement(name, at=name))
-        if ledger.network.now_ms < until_ms:
+        if not is_over():
             ledger.network.at(ledger.network.now_ms + every_ms, submit)
 
     ledger.network.at(ledger.network.now_ms, submit)
@@ -179,8 +180,8 @@ def stream(ledger, until_ms, every_ms=150):
 @pytest.mark.parametrize("link", [None, ROUGH], ids=["calm", "rough"])
 def test_all_first_members_are_replaced_one_at_a_time_while_certificates_come_in(link):
     ledger = GovernedLedger(1, *FOUR, link=link)
-    network, left = ledger.network, {}
-    made = stream(ledger, network.now_ms + 40_000, 300)
+    network, left = ledger.network, dict[str, int]()
+    made = stream(ledger, lambda: len(left) == len(FOUR), every_ms=300)
     members = list(FOUR)
     for place, name in enumerate(FOUR):
         successor = f"{name} anew"
@@ -190,7 +191,6 @@ def test_all_first_members_are_replaced_one_at_a_time_while_certificates_come_in
         left[name] = ledger.state.epoch.number
         members[place] = successor
         network.run_for(2_000)
-    network.run_for(max(0, 45_000 - (network.now_ms - network.genesis.created_ms)))
     assert ledger.stakes() == dict.fromkeys(members, STAKE)
     refused = {one.certificate_id for _, one in ledger.said if getattr(one, "certificate_id", None)}
     kept = [one for one in made if one.id not in refused]
