@@ -106,7 +106,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-_OF_THE_CORE = tuple(Path(__file__).parent / name for name in ("unit", "scenarios"))
+_OF_THE_CORE = Path(__file__).parent / "unit"
 """Whose tests have to reach the core's branches: that others pass through one says little, and tracing slows them."""
 
 _OF_THE_EDGE = (
@@ -127,7 +127,7 @@ _TRACE = pytest.StashKey[Any]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """With `--cov`, what is imported has been measured by now; the rest is so in the core's own tests alone.
+    """With `--cov`, what is imported has been measured by now; the rest is so in the core's unit tests alone.
 
     Modules and tests are here to stay: a search for garbage that looks through all of them takes a fifth of a second.
     """
@@ -153,7 +153,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def _reaches_the_core(item: pytest.Item) -> bool:
     """Whether it has to: not by what Hypothesis draws, a hundred times over; a case that counts is written down."""
-    is_unit = item.path.parent in _OF_THE_CORE and item.path.stem not in _OF_THE_EDGE
+    is_unit = item.path.parent == _OF_THE_CORE and item.path.stem not in _OF_THE_EDGE
     return is_unit and item.get_closest_marker("hypothesis") is None
 
 
@@ -172,7 +172,7 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seeds", type=int, default=2, help="how many seeds each seeded simulation runs with")
+    parser.addoption("--seeds", type=int, default=1, help="how many seeds each seeded simulation runs with")
     parser.addoption("--rewrite", action="store_true", help="write what text scenarios print now into their files")
 
 
