@@ -46,7 +46,7 @@ class Watched(Assembly):
     def stood_still_ms(self, duration_ms):
         """How long no block came, in sum, while certificates kept coming for so long; pauses that are short apart."""
         began_ms, before = self.network.now_ms, len(self.blocks)
-        self.submit(duration_ms // 20, every_ms=20, to=[one for one in self.members if one != ABSENT])
+        self.submit(duration_ms // 40, every_ms=40, to=[one for one in self.members if one != ABSENT])
         times = [began_ms, *(at_ms for at_ms, _ in self.blocks[before:]), self.network.now_ms]
         pauses = [later - earlier for earlier, later in pairwise(times)]
         return sum(one for one in pauses if one > QUICK_MS)
