@@ -124,6 +124,22 @@ def test_what_was_certified_long_ago_and_is_submitted_again_is_looked_up_a_few_a
     assert outcomes == [*(node.chain.place_of(one.id) for one in OLD), Waiting()]
 
 
+def test_what_memory_tells_of_waits_for_no_turn(file: KeptElsewhere, node: Any) -> None:
+    new = [statement(f"new {number}") for number in range(1_000)]
+    submissions, turns = submissions_at(node, []), 0
+
+    async def run() -> None:
+        nonlocal turns
+        asking = asyncio.ensure_future(submissions.submit([Entry(one) for one in new]))
+        while not asking.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert file.read == []
+    assert turns < 5
+
+
 def test_outcomes_of_long_ago_are_looked_up_a_few_at_a_time(file: KeptElsewhere, node: Any) -> None:
     submissions = submissions_at(node, [])
     most, outcomes = most_read_in_a_turn(file, lambda: submissions.outcomes([one.id for one in OLD]))
@@ -142,7 +158,9 @@ def test_certificates_to_be_proven_are_looked_up_a_few_at_a_time(file: KeptElsew
     empty = SimpleNamespace(state=SimpleNamespace(log=SimpleNamespace(size=0)))
     checkpoints: Any = SimpleNamespace(newest=empty, ask_fresh=lambda: None, wait=nothing)
     store: Any = SimpleNamespace(genesis=node.chain.genesis)
-    proofs = Proofs(SimpleNamespace(place_of=place_of), store, nothing, checkpoints)  # type: ignore[arg-type]
+    reader: Any = SimpleNamespace(place_of=place_of, certificate_index=node.chain.certificate_index)
+    thread: Any = nothing
+    proofs = Proofs(reader, store, thread, checkpoints)
     asked = ProofsAsked([one.id.hex() for one in OLD[:MOST_PROOFS]])
     most, answer = most_read_in_a_turn(file, lambda: proofs.many(asked))
     assert most <= MOST_A_TURN

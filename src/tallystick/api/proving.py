@@ -182,7 +182,8 @@ class Proofs:
     async def many(self, asked: q.ProofsAsked) -> views.Proofs:
         """Proofs at one checkpoint, of what it covers."""
         ids = [bytes.fromhex(one) for one in asked.ids]
-        places = {one.hex(): self._reader.place_of(one) async for some in in_turns(ids) for one in some}
+        index = self._reader.certificate_index
+        places = {one.hex(): self._reader.place_of(one) async for some in in_turns(index, ids) for one in some}
         covered = max((at.log_index + 1 for at in places.values() if at is not None), default=0)
         with suppress(NotYet, NotThere):  # of those that are covered there are proofs all the same
             await self.newest(covered, fresh=asked.fresh, wait_ms=asked.wait_ms)

@@ -33,7 +33,7 @@ from tallystick.api.validities import validity_of
 from tallystick.ledger.block import Block, genesis_block
 from tallystick.ledger.blockchain import Blockchain
 from tallystick.ledger.certificate import AnyCertificate, Motion, Statement
-from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.certificate_index import CertificateIndex, Place
 from tallystick.ledger.changes import Erase
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.file_statement import FileStatement, file_statement_in
@@ -92,6 +92,11 @@ class LedgerReader:
     def state(self) -> State:
         """At the tip."""
         return self._chain.state
+
+    @property
+    def certificate_index(self) -> CertificateIndex:
+        """Of all certificates."""
+        return self._chain.certificate_index
 
     @property
     def keys(self) -> KeyBook:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tallystick.host.clock import now_ms
-from tallystick.ledger.certificate_index import Place
+from tallystick.ledger.certificate_index import CertificateIndex, Place
 from tallystick.ledger.errors import Refused, Rule
 from tallystick.ledger.messages import Entry
 from tallystick.node.box_shares import Move
@@ -21,7 +21,7 @@ _ROOM_PART: Final = 2
 """Of the box: submissions wait while more than this part of it is full."""
 _ROOM_SECONDS: Final = 30.0
 _LOOKED_UP_AT_ONCE: Final = 64
-"""So many ids before others have their turn: each of an old certificate is a read of the file."""
+"""So many old certificates before others have their turn: each is a read of the file."""
 _KEPT_MS: Final = 600_000
 _MOST_KEPT: Final = 65_536
 
@@ -34,12 +34,12 @@ Outcome = Place | Waiting | Refused | None
 """A final certificate's place, or why there is none. `None`: not known here; to submit it, also again, is safe."""
 
 
-async def in_turns(certificate_ids: Iterable[bytes]) -> AsyncIterator[Sequence[bytes]]:
-    """The ids in lots that may be looked up on the event loop; others have their turn after each."""
-    left = list(certificate_ids)
-    for first in range(0, len(left), _LOOKED_UP_AT_ONCE):
-        yield left[first : first + _LOOKED_UP_AT_ONCE]
-        await asyncio.sleep(0)
+async def in_turns(index: CertificateIndex, certificate_ids: Iterable[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    """The ids in lots that may be looked up on the event loop; others have their turn in between."""
+    for number, some in enumerate(index.in_lots(certificate_ids, _LOOKED_UP_AT_ONCE)):
+        if number:
+            await asyncio.sleep(0)
+        yield some
 
 
 class Submissions:
@@ -73,7 +73,7 @@ class Submissions:
         """Those that are on the chain."""
         index = self.runner.node.chain.certificate_index
         maybe, on_chain = index.known(ids, 0), set[bytes]()
-        async for some in in_turns(maybe):
+        async for some in in_turns(index, maybe):
             on_chain |= index.known(some)
         return on_chain
 
@@ -95,7 +95,8 @@ class Submissions:
 
     async def outcomes(self, certificate_ids: Iterable[bytes]) -> dict[bytes, Outcome]:
         """What became of each of the certificates with these ids, as far as is known here."""
-        return {one: self._outcome(one) async for some in in_turns(certificate_ids) for one in some}
+        index = self.runner.node.chain.certificate_index
+        return {one: self._outcome(one) async for some in in_turns(index, certificate_ids) for one in some}
 
     def _outcome(self, certificate_id: bytes) -> Outcome:
         node = self.runner.node

@@ -122,6 +122,16 @@ class CertificateIndex:
             known |= found
         return known
 
+    def in_lots(self, ids: Iterable[bytes], most_older: int) -> Iterator[list[bytes]]:
+        """The ids in lots, to look up in turn: what memory tells of, then at most so many that the host may have."""
+        at_hand, older = list[bytes](), list[bytes]()
+        for one in ids:
+            is_here = one in self._numbers or (self._buckets and self._buckets.number_of(one) is not None)
+            (older if not is_here and self._older.may_have(one) else at_hand).append(one)
+        yield at_hand
+        for first in range(0, len(older), most_older):
+            yield older[first : first + most_older]
+
     @property
     def last_block(self) -> int:
         """The index of the last block that was added."""
