@@ -61,3 +61,12 @@ def test_old_certificates_pushed_again_are_looked_up_a_few_at_a_time_and_new_one
     assert [one.id for told in of_kind(ReportAccepted, actions) for one in told.certificates] == [one.id for one in new]
     assert (rules(actions), cut_off(actions)) == ([], set()), "an honest peer on a slow line does that, too"
     assert len(bench.verified) == len(new)
+
+
+def test_what_memory_tells_of_is_one_lot_and_what_the_file_may_have_comes_a_few_at_a_time(bench, file):
+    index, new = bench.node.chain.certificate_index, [statement(f"new {number}").id for number in range(2 * MOST)]
+    old = [one.id for one in OLD]
+    asked = [*new[:5], *old, *new[5:]]
+    lots = list(index.in_lots(asked, MOST))
+    assert lots == [new, old[:MOST], old[MOST : 2 * MOST], old[2 * MOST :]]
+    assert file.read == []
