@@ -29,7 +29,6 @@ from tests.time_authority import certified
 from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.client.pdf_files import attach
 from tallystick.client.pdf_revision import AttachedProof
-from tallystick.demo.scenes import SimulatedDemo
 from tallystick.host import joining
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
@@ -391,10 +390,8 @@ def of_what_is_founded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for listen in (["--listen", ANYTHING], ["--address", ANYTHING]):
         place.read("join", line, "--data", "new", *listen, *free, expect=2)
     of_what_is_continued(place)
-    for scene in ("_try_all", "_kill_the_forger", "_part"):  # they show nothing of a file
-        monkeypatch.setattr(SimulatedDemo, scene, lambda *_: None)
-    play = ("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
-    assert printable(FILE_NAME) in place.read(*play, expect=1)
+    told = place.read("demo", FILE_NAME, "--simulated", "--seed", "7", "--chain", f"{FILE_NAME}.db")
+    assert printable(FILE_NAME) in told
 
 
 def of_what_is_continued(place: Place) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from tests.proof_corpus import FOLDER, LISTED
 
 from tallystick.api.verify_page import PAGE
@@ -52,6 +52,7 @@ def chromium() -> str | None:
 _Way = tuple[Browser, str]
 _ways = WeakKeyDictionary[Page, _Way]()
 """Tabs without a script of their own, which another test may use that wants the same of a profile."""
+_USUAL: ViewportSize = {"width": 1280, "height": 720}
 _at_rest: dict[_Way, Page] = {}
 """A tab that a test is through with, in an otherwise new profile: there the page's code is compiled already, without
 which a test takes four times as long.
@@ -81,6 +82,8 @@ def opened(browser: Browser, script: str = "", address: str = ON_DISK, **context
     """
     way = browser, repr(sorted(context.items()))
     if not script and (page := _at_rest.pop(way, None)) is not None:
+        page.set_viewport_size(context.get("viewport", _USUAL))
+        page.emulate_media(media="null", color_scheme="null")
         return _gone_to(page, address)
     profile = browser.new_context(**context)
     profile.route(OF_ITS_OWN, lambda route: route.fulfill(path=PAGE, content_type="text/html; charset=utf-8"))

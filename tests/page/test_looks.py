@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 from tests.page.chromium import checked, document, file, give, opened, proof, trust
 from tests.page.ledgers import Certified, attached, certified
 
 from tallystick.storage.mirror import state_path
 
 LEAST_CONTRAST = 4.5
-PHONE = {"width": 320, "height": 640}
-DESK = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 320, "height": 640}
+DESK: ViewportSize = {"width": 1280, "height": 900}
 STATES = (
     *("empty", "not-trusted", "verified", "not-valid", "not-proven", "other-document", "no-proof", "many", "asked"),
     *("certified-part", "mirror", "no-newer"),
@@ -136,8 +136,6 @@ def test_text_stands_out_everything_has_a_name_and_nothing_is_too_wide(
     browser: Browser, state: str, tmp_path: Path
 ) -> None:
     page = opened(browser, viewport=DESK, reduced_motion="reduce")
-    page.set_viewport_size(DESK)  # type: ignore[arg-type]  # the test before has left it otherwise
-    page.emulate_media(color_scheme="null")
     bring_to(page, state, tmp_path)
     backgrounds = {looked_at(page, scheme, state) for scheme in SCHEMES}
     assert len(backgrounds) == len(SCHEMES)
@@ -146,14 +144,14 @@ def test_text_stands_out_everything_has_a_name_and_nothing_is_too_wide(
 
 def looked_at(page: Page, scheme: Any, state: str) -> str:
     """The page's background in this scheme, in which text stands out and nothing is too wide."""
-    page.set_viewport_size(DESK)  # type: ignore[arg-type]
+    page.set_viewport_size(DESK)
     page.emulate_media(color_scheme=scheme)
     contrasts = page.evaluate(_CONTRASTS)
     assert len(contrasts) > 10
     assert [one for one in contrasts if one[0] < LEAST_CONTRAST] == [], scheme
     assert page.evaluate(_UNNAMED) == []
     shoot(page, f"{state}-{scheme}")
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     shoot(page, f"{state}-{scheme}-phone")
     return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))

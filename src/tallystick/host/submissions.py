@@ -67,7 +67,7 @@ class Submissions:
         if timeout_s:
             await self.wait(by_id, timeout_s)
         outcomes = await self.outcomes(by_id.keys() - refused.keys())
-        return [(refused.get(one.certificate.id) or outcomes[one.certificate.id]) for one in entries]
+        return [refused.get(one.certificate.id) or outcomes[one.certificate.id] for one in entries]
 
     async def _on_chain(self, ids: Iterable[bytes]) -> set[bytes]:
         """Those that are on the chain."""
