@@ -70,3 +70,7 @@ def test_what_memory_tells_of_is_one_lot_and_what_the_file_may_have_comes_a_few_
     lots = list(index.in_lots(asked, MOST))
     assert lots == [new, old[:MOST], old[MOST : 2 * MOST], old[2 * MOST :]]
     assert file.read == []
+    assert index.known(new) == set()
+    file.asked.clear()
+    assert list(index.in_lots(new, MOST)) == [new]
+    assert file.asked == [], "what was found absent is not asked for again"

@@ -126,8 +126,9 @@ class CertificateIndex:
         """The ids in lots, to look up in turn: what memory tells of, then at most so many that the host may have."""
         at_hand, older = list[bytes](), list[bytes]()
         for one in ids:
-            is_here = one in self._numbers or (self._buckets and self._buckets.number_of(one) is not None)
-            (older if not is_here and self._older.may_have(one) else at_hand).append(one)
+            is_clear = one in self._numbers or one in self._absent
+            is_clear = is_clear or (bool(self._buckets) and self._buckets.number_of(one) is not None)
+            (at_hand if is_clear or not self._older.may_have(one) else older).append(one)
         yield at_hand
         for first in range(0, len(older), most_older):
             yield older[first : first + most_older]
