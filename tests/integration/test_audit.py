@@ -1,5 +1,6 @@
 """`tallystick audit` of logs that other programs may have made: what it finds, keeps, and ends with."""
 
+from errno import ENOSPC
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,9 @@ from tests.integration.command_line import cli, in_json
 from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
+from tallystick.host import seen_logs
 from tallystick.host.own_files import TrustError
-from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs
+from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs, Smaller
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict
@@ -107,17 +109,47 @@ def test_a_fork_is_found_and_kept_as_evidence_that_anybody_judges(auditor, log, 
 def test_a_fork_that_is_smaller_is_convicted_by_the_next_larger_log(auditor, log, until):
     honest = auditor.write(log)
     auditor.audit(honest)
-    fork = log.fork(300).grow(650, "other")
-    for smaller in (fork, log.fork(600)):  # an honest old copy, too
+    forks = [log.fork(300).grow(size, "other") for size in (650, 640)]
+    for smaller in (*forks, log.fork(600)):  # an honest old copy, too
         assert "or it is a fork" in auditor.audit(auditor.write(smaller), expect=ExitCode.OLDER)["detail"]
     assert auditor.evidence == []
     log.grow(until).write(honest)
     auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)
-    (path,) = auditor.evidence
-    conflict = parse_conflict(path.read_bytes())
-    conflict.check()
-    assert [one.size for one in conflict.checkpoints] == [650, until]
-    assert conflict.signers([log.key]) == {log.wallet.public_key}
+    conflicts = [parse_conflict(path.read_bytes()) for path in auditor.evidence]
+    for conflict in conflicts:
+        conflict.check()
+        assert conflict.signers([log.key]) == {log.wallet.public_key}
+    assert sorted(conflict.checkpoints[0].size for conflict in conflicts) == [640, 650]
+    assert {conflict.checkpoints[1].size for conflict in conflicts} == {until}
+    after = auditor.audit(honest)  # its evidence is kept: what is new is derived again, and no more is told of it
+    assert (after["seen_before"], after["entries"]) == (SEVERAL_TILES, until - SEVERAL_TILES)
+    assert len(auditor.evidence) == 2
+
+
+def test_what_is_found_is_told_though_nothing_can_be_written(auditor, log, monkeypatch):
+    honest = auditor.write(log)
+    auditor.audit(honest)
+    larger, smaller = (auditor.write(log.fork(300).grow(size, "other")) for size in (900, 650))
+    before = SeenLogs(auditor.folder / "trust").get(log.key.name)
+
+    def is_full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(seen_logs, "write_whole", is_full)
+        for fork, code in ((larger, ExitCode.OTHER_HISTORY), (smaller, ExitCode.OLDER)):
+            told = auditor.audit(fork, expect=code)["detail"]
+            assert "not kept, as" in told
+            assert "No space left" in told
+    assert auditor.evidence == []
+    assert SeenLogs(auditor.folder / "trust").get(log.key.name) == before
+    auditor.audit(smaller, expect=ExitCode.OLDER)
+    with monkeypatch.context() as full:
+        full.setattr(seen_logs, "write_whole", is_full)
+        auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)
+    auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)  # it is not forgotten before its evidence is kept
+    assert len(auditor.evidence) == 1
+    auditor.audit(honest)
 
 
 @pytest.mark.parametrize("size", [1, 256, 650])
@@ -131,6 +163,7 @@ def test_a_smaller_fork_beside_the_tiles_of_what_was_seen_is_convicted_at_once(a
     conflict = parse_conflict(path.read_bytes())
     conflict.check()
     assert [one.size for one in conflict.checkpoints] == [size, SEVERAL_TILES]
+    assert SeenLogs(auditor.folder / "trust").get(log.key.name).smaller == ()
     (mirror / "checkpoint").write_text(log.note(size).encoded)
     auditor.audit(mirror, expect=ExitCode.OLDER)
     assert auditor.evidence == [path]
@@ -246,6 +279,15 @@ def test_of_two_audits_at_the_same_time_none_takes_the_other_back(tmp_path, log)
     assert meanwhile.value.exit_code == ExitCode.NOT_IN_TIME
     assert logs.get(name) == second
     logs.keep(second, second)
+    compared, later = (Smaller(log.note(size).encoded) for size in (5, 6))
+    for one in (compared, compared):
+        logs.keep_smaller(name, one)
+    before = logs.get(name)
+    logs.keep_smaller(name, later)  # by another audit, of another source, meanwhile
+    logs.keep(second, before)
+    assert logs.get(name).smaller == (later,)
+    logs.forget_smaller(name, later)
+    assert logs.get(name) == second
 
 
 def test_a_file_that_is_missing_is_told(auditor, log):

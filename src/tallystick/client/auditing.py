@@ -5,15 +5,14 @@ its root. Two checkpoints that conflict are kept, as evidence for others.
 """
 
 import shlex
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
-
-from msgspec.structs import replace
 
 from tallystick.client.mirror import Mirror, Missing, TiledTree
 from tallystick.client.rederiving import OnDone, rederive_ledger, rederive_log
-from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs, Smaller
+from tallystick.host.own_files import TrustError
+from tallystick.host.seen_logs import SeenLog, SeenLogs, Smaller
 from tallystick.ledger.checkpoint import Checkpoint, cosigner_key, log_key, parse_checkpoint
 from tallystick.ledger.errors import NotProven, Refused, Rule
 from tallystick.ledger.merkle import EMPTY_ROOT, root_from_consistency
@@ -52,6 +51,10 @@ class OtherHistory(Problem):
     """The log has two histories."""
 
     code, exit_code = "other-history", ExitCode.OTHER_HISTORY
+
+
+class EvidenceNotKept(OtherHistory):
+    """The log has two histories, and the folder of what is trusted cannot be written."""
 
 
 class TrustedLog(NamedTuple):
@@ -179,23 +182,48 @@ class LogAudit:
             return
         old, new = self.before.checkpoint, self.checkpoint
         if new.size < old.size:
-            self._keep_smaller(self.before)
-            self._check_is_part(self.before)
+            one = Smaller(self.note.encoded, self.anchor)
+            kept = self._keep_smaller(one)
+            with self._once(one):
+                self._check_is_part(self.before)
             said = f"{self._mirror.where} shows {new.size:,} entries of the log {new.origin}, {old.size:,} were seen"
             what = "it is an old copy, the log was rolled back, or it is a fork"
-            advice = (
-                "its checkpoint is kept: audit again the source that was audited before, or a larger log, which tells"
-            )
-            raise OlderLog(f"{said}: {what}; {advice}")
+            advice = "audit again the source that was audited before, or a larger log, which tells"
+            raise OlderLog(f"{said}: {what}; its checkpoint is {kept}: {advice}")
         self._check_goes_on(self.before.note, self.before.anchor)
-        for one in self.before.smaller:
-            self._check_goes_on(one.note, one.anchor)
+        self._check_smaller(self.before.smaller)
 
-    def _keep_smaller(self, before: SeenLog) -> None:
-        """Keep it until a larger log tells whether it is a part of that. Raises `TrustError`."""
-        one = Smaller(self.note.encoded, self.anchor)
-        if all(known.encoded != one.encoded for known in before.smaller):
-            self._logs.keep(replace(before, smaller=(*before.smaller, one)[-MAX_SMALLER:]), before)
+    def _keep_smaller(self, one: Smaller) -> str:
+        """Keep it for the next larger log; says whether that was done. What was found is told all the same."""
+        try:
+            self._logs.keep_smaller(self.checkpoint.origin, one)
+        except TrustError as problem:
+            return f"not kept, as {problem}"
+        return "kept"
+
+    def _check_smaller(self, smaller: Iterable[Smaller]) -> None:
+        """Raise `OtherHistory` if some that were shown are no part of it: of each the evidence is kept."""
+        first = None
+        for one in smaller:
+            try:
+                with self._once(one):
+                    self._check_goes_on(one.note, one.anchor)
+            except OtherHistory as other:
+                first = first or other
+        if first is not None:
+            raise first
+
+    @contextmanager
+    def _once(self, one: Smaller) -> Iterator[None]:
+        """Convicted inside, it is compared no more once the evidence is kept: the next audit goes on to what is new."""
+        try:
+            yield
+        except EvidenceNotKept:
+            raise
+        except OtherHistory:
+            with suppress(TrustError):  # then it is convicted once more
+                self._logs.forget_smaller(self.checkpoint.origin, one)
+            raise
 
     def _check_is_part(self, before: SeenLog) -> None:
         """Raise `OtherHistory` if the source itself still has what shows that the larger log has another root here.
@@ -240,11 +268,13 @@ class LogAudit:
     ) -> OtherHistory:
         genesis = self.state.genesis.encoded if self.state is not None else None
         conflict = make_conflict(earlier, self.note, self._keys(anchor), shown, genesis)
-        path: Path = self._logs.keep_conflict(conflict)
-        judge = f"tallystick verify {shlex.quote(str(path))}"
-        return OtherHistory(
-            f"{self.checkpoint.origin} has two histories, both signed: {judge} says by whom; keep that, and {_SHOW}"
-        )
+        said = f"{self.checkpoint.origin} has two histories, both signed"
+        try:
+            judge = f"tallystick verify {shlex.quote(str(self._logs.keep_conflict(conflict)))}"
+        except TrustError as problem:
+            advice = f"keep a copy of what {self._mirror.where} serves, and audit that"
+            return EvidenceNotKept(f"{said}, and the evidence is not kept, as {problem}; {advice}")
+        return OtherHistory(f"{said}: {judge} says by whom; keep that, and {_SHOW}")
 
     def _keys(self, earlier: Anchor | None) -> Iterable[NoteKey]:
         """Those that may have signed both. `earlier`: the anchor of the earlier checkpoint."""

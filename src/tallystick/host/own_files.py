@@ -42,7 +42,7 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "name a folder of yours with --trust"
+        advice = "make room there, or name a folder of yours with --trust"
         raise TrustError(f"{folder} cannot be written: {error.strerror or error}; {advice}") from None
 
 

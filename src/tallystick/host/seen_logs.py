@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+from msgspec.structs import replace
 
 from tallystick.host.own_files import TrustError, check_own_folder, explained, locked, read_own, write_whole
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
@@ -99,16 +100,32 @@ class SeenLogs:
         return found
 
     def keep(self, newer: SeenLog, before: SeenLog | None) -> None:
-        """Keep what was found to go on from `before`, which was the newest when the audit began.
+        """Keep what was found to go on from `before`, which was the newest when the audit began, and all its smaller.
 
-        Raises `TrustError` if another audit has kept another since: it is to be audited once more.
+        A smaller one that another audit has kept since stays. Raises `TrustError` if another has kept a newer since: it
+        is to be audited once more.
         """
         with locked(self._folder):
-            if self.get(newer.origin) != before:
+            found = self.get(newer.origin)
+            if _without_smaller(found) != _without_smaller(before):
                 raise AuditedMeanwhile("another audit of this log has ended meanwhile; run this one again")
-            encoded = msgspec.json.encode(newer)
-            file = _File(_FORMAT, sha256(encoded).hexdigest(), Raw(encoded))
-            self._write(self._folder / _name(newer.origin), msgspec.json.encode(file) + b"\n")
+            if found is not None and before is not None:
+                newer = replace(newer, smaller=tuple(one for one in found.smaller if one not in before.smaller))
+            self._put(newer)
+
+    def keep_smaller(self, origin: str, one: Smaller) -> None:
+        """Keep it once, until a larger log tells whether it is a part of that: the last few. Raises `TrustError`."""
+        with locked(self._folder):
+            found = self.get(origin)
+            if found is not None and all(known.encoded != one.encoded for known in found.smaller):
+                self._put(replace(found, smaller=(*found.smaller, one)[-MAX_SMALLER:]))
+
+    def forget_smaller(self, origin: str, one: Smaller) -> None:
+        """It is compared no more: that it is a fork is known, and the evidence kept. Raises `TrustError`."""
+        with locked(self._folder):
+            found = self.get(origin)
+            if found is not None:
+                self._put(replace(found, smaller=tuple(known for known in found.smaller if known != one)))
 
     def keep_conflict(self, conflict: TlogConflict) -> Path:
         """Keep evidence for good; where. The same is kept once."""
@@ -128,6 +145,12 @@ class SeenLogs:
                 found += [path] if origin.endswith(f"/{ledger_id.hex()}") else []
         return found
 
+    def _put(self, log: SeenLog) -> None:
+        """Under the lock."""
+        encoded = msgspec.json.encode(log)
+        file = _File(_FORMAT, sha256(encoded).hexdigest(), Raw(encoded))
+        self._write(self._folder / _name(log.origin), msgspec.json.encode(file) + b"\n")
+
     def _read(self, path: Path) -> bytes | None:
         check_own_folder(self._folder)
         return read_own(path, _MAX_FILE_BYTES)
@@ -138,6 +161,10 @@ class SeenLogs:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(path, data)
             sync_folder(path.parent)
+
+
+def _without_smaller(log: SeenLog | None) -> SeenLog | None:
+    return replace(log, smaller=()) if log is not None else None
 
 
 def _digest(origin: str) -> str:

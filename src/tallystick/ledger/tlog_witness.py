@@ -1,4 +1,7 @@
-"""What a log asks of a witness, and when a witness cosigns: c2sp.org/tlog-witness v1.0.0, `add-checkpoint`."""
+"""What a log asks of a witness, and when a witness cosigns: c2sp.org/tlog-witness v1.0.0, `add-checkpoint`.
+
+Another root of the same size is no consistency (422), as that was made clear after v1.0.0: its text has 409.
+"""
 
 from typing import Final, NamedTuple
 
