@@ -1,6 +1,8 @@
 """A witness of others' logs: what it keeps, what it refuses, and that nothing it cosigned is ever rolled back."""
 
+import asyncio
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -11,6 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +23,7 @@ from tests.integration.command_line import cli, in_json
 from tests.integration.network import Network, NodeProcess
 from tests.tiled_log import TiledLog
 
+from tallystick.api.witnessing import WitnessDoor
 from tallystick.host import witness as witness_file
 from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
@@ -179,6 +184,34 @@ def test_a_log_has_one_key(witness, log):
         witness.add_log(KEY.text)
 
 
+def test_so_many_logs_are_known_and_removed_ones_count(witness, log, monkeypatch):
+    monkeypatch.setattr(witness_file, "_MAX_LOGS", 2)
+    second, third = (TiledLog(f"log.example/{number}").key for number in (2, 3))
+    witness.add_log(second.text)
+    witness.remove_log(second.name)
+    with pytest.raises(BadRequest, match="the most there can be"):
+        witness.add_log(third.text)
+    assert [witness.add_log(one.text) for one in (second, log.key)] == [second, log.key]
+
+
+def test_of_lines_in_the_name_of_the_log_s_key_all_have_to_be_good(witness, log):
+    """A key whose id is the same counts as the log's own, as its line names no other; one of another id is unknown."""
+    good = parse_add_checkpoint(request(log, 0, 7))
+    (by_log,) = good.note.signatures
+    stranger = Wallet(bytes([9]) * 32)
+    same_id = log.key.signature(stranger.sign_note(good.note.text.encode()))
+    other_id = NoteKey(log.key.name, KeyType.LOG, stranger.public_key).signature(bytes(64))
+
+    def signed(*lines) -> bytes:
+        return good._replace(note=good.note._replace(signatures=lines)).encoded.encode()
+
+    for lines in ((same_id,), (by_log, same_id), (same_id, by_log), (other_id,)):
+        with pytest.raises(NotOfThisLog):
+            ask(witness, signed(*lines))
+    assert cosigned(log.note(7), ask(witness, signed(other_id, by_log, by_log)))
+    assert len(parse_note(witness.checkpoint(sha256(log.key.name.encode()).hexdigest())).signatures) == 2
+
+
 def test_monitors_retrieve_the_latest_with_both_signatures(witness, log):
     digest = sha256(log.key.name.encode()).hexdigest()
     with pytest.raises(UnknownLog):
@@ -255,6 +288,27 @@ def test_a_witness_that_does_not_know_whether_it_kept_something_answers_no_more(
     ):
         with pytest.raises(StoreFailed):
             again()
+
+
+def test_the_operator_is_told_once_that_the_witness_failed(witness, log, monkeypatch, caplog):
+    """Whoever asks gets 500 until the node is started again; the node itself goes on."""
+
+    class Body:
+        async def read_bytes(self, *_):
+            return request(log, 0, 7)
+
+    spent: list[float] = []
+    bodies: Any = Body()
+    door: Any = WitnessDoor(witness, WALLET).routes(bodies, lambda _, cost: spent.append(cost))
+    monkeypatch.setattr(witness, "_connection", FailsToCommit(witness._connection, sqlite3.SQLITE_FULL))
+    asked = SimpleNamespace(path_params={"origin_hash": "ab" * 32})
+    for _, _, answer in (*door, *door):
+        with pytest.raises(StoreFailed) as failed:
+            asyncio.run(answer(asked))
+        assert failed.value.http_status == 500
+    assert [str(line.msg["event"]) for line in caplog.records if line.levelno == logging.ERROR] == ["witness failed"]
+    assert len(spent) == 2
+    assert min(spent) >= 10  # verifying, signing and a sync cost more than a read
 
 
 def test_a_monitor_is_not_told_a_cosignature_that_is_not_kept_yet(witness, log, monkeypatch):
