@@ -58,6 +58,7 @@ class TiledLog:
             _write_tiles(folder / "tile" / str(level), row)
             row = [root(row[at : at + 256]) for at in range(0, len(row) - 255, 256)]
             level += 1
+        folder.mkdir(parents=True, exist_ok=True)  # of an empty log
         (folder / "checkpoint").write_text(self.note().encoded)
         return folder
 

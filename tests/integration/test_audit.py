@@ -13,9 +13,12 @@ from tests.integration.command_line import cli, in_json
 from tests.tiled_log import TiledLog
 from tests.working_copy import ROOT
 
+from tallystick.client.auditing import LogAudit, log_of_key
+from tallystick.client.mirror import FolderFiles, Mirror
 from tallystick.host import seen_logs
-from tallystick.host.own_files import TrustError
+from tallystick.host.own_files import TrustError, write_whole
 from tallystick.host.seen_logs import MAX_SMALLER, SeenLog, SeenLogs, Smaller
+from tallystick.ledger.checkpoint import parse_checkpoint
 from tallystick.ledger.errors import Rule
 from tallystick.ledger.note import make_note
 from tallystick.ledger.tlog_conflict import parse_conflict
@@ -132,7 +135,9 @@ def test_what_is_found_is_told_though_nothing_can_be_written(auditor, log, monke
     larger, smaller = (auditor.write(log.fork(300).grow(size, "other")) for size in (900, 650))
     before = SeenLogs(auditor.folder / "trust").get(log.key.name)
 
-    def is_full(*_: object) -> None:
+    def is_full(path: Path, data: bytes, but: str = "") -> None:
+        if path.suffix == but:
+            return write_whole(path, data)
         raise OSError(ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
@@ -145,7 +150,7 @@ def test_what_is_found_is_told_though_nothing_can_be_written(auditor, log, monke
     assert SeenLogs(auditor.folder / "trust").get(log.key.name) == before
     auditor.audit(smaller, expect=ExitCode.OLDER)
     with monkeypatch.context() as full:
-        full.setattr(seen_logs, "write_whole", is_full)
+        full.setattr(seen_logs, "write_whole", partial(is_full, but=".json"))
         auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)
     auditor.audit(honest, expect=ExitCode.OTHER_HISTORY)  # it is not forgotten before its evidence is kept
     assert len(auditor.evidence) == 1
@@ -203,9 +208,41 @@ def test_honest_old_copies_are_forgotten_when_a_larger_log_holds_them(auditor, l
     for size in range(1, MAX_SMALLER + 3):
         auditor.audit(auditor.write(log.fork(size)), expect=ExitCode.OLDER)
     seen = SeenLogs(auditor.folder / "trust")
-    assert len(seen.get(log.key.name).smaller) == MAX_SMALLER
+    sizes = [parse_checkpoint(one.note.text).size for one in seen.get(log.key.name).smaller]
+    assert sizes == list(range(3, MAX_SMALLER + 3))
     assert auditor.audit(honest)["entries"] == 0
     assert seen.get(log.key.name).smaller == ()
+
+
+def test_an_empty_log_goes_on_to_any(auditor, log):
+    """One that is signed with another root than an empty log has is no part of any, and hinders no later audit."""
+    empty, mirror = auditor.write(log.fork(0)), auditor.write(log)
+    assert auditor.audit(empty)["entries"] == 0
+    assert auditor.audit(mirror)["seen_before"] == 0
+    auditor.audit(empty, expect=ExitCode.OLDER)
+    text = log.checkpoint(0)._replace(root=bytes(32)).text
+    signed = make_note(text, [log.key.signature(log.wallet.sign_note(text.encode()))])
+    (empty / "checkpoint").write_text(signed.encoded)
+    assert "empty log" in auditor.audit(empty, expect=ExitCode.DAMAGED)["detail"]
+    auditor.audit(mirror)
+    assert not auditor.evidence
+
+
+def test_what_goes_while_a_newer_checkpoint_is_published_is_read_anew(auditor, log):
+    auditor.audit(auditor.write(log.fork(300)))
+    older = [log.note(650).encoded.encode()]
+
+    class Published(FolderFiles):
+        """A mirror that has a newer checkpoint the second time: the tiles of the older one are gone."""
+
+        def read(self, wanted):
+            if older and wanted[0][0] == "checkpoint":
+                return [older.pop()]
+            return super().read(wanted)
+
+    with Mirror(Published(auditor.write(log))) as mirror:
+        found = LogAudit(mirror, log_of_key(log.key), SeenLogs(auditor.folder / "trust"))
+    assert (older, found.checkpoint.size) == ([], SEVERAL_TILES)
 
 
 def test_an_older_copy_is_no_news(auditor, log):
@@ -314,8 +351,16 @@ def test_what_was_seen_is_not_guessed_from_a_damaged_file(auditor, log):
     mirror = auditor.write(log)
     auditor.audit(mirror)
     (path,) = (auditor.folder / "trust" / "logs").iterdir()
-    path.write_bytes(path.read_bytes().replace(b"700", b"100"))
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"700", b"100"))
     assert "is damaged" in auditor.audit(mirror, expect=ExitCode.DAMAGED)["detail"]
+    logs, other = SeenLogs(auditor.folder / "trust"), TiledLog("log.example/two").grow(3)
+    logs.keep(SeenLog(other.key.name, other.note().encoded, 0), None)
+    (others,) = (one for one in path.parent.iterdir() if one != path)
+    path.write_bytes(others.read_bytes())
+    assert "is damaged" in auditor.audit(mirror, expect=ExitCode.DAMAGED)["detail"]
+    path.write_bytes(good)
+    auditor.audit(mirror)
 
 
 def test_it_has_to_be_said_whose_log_it_is(auditor, log):

@@ -14,6 +14,8 @@ from tallystick.host.seen_logs import SeenLogs
 from tallystick.host.trust import TrustedLedger, TrustStore
 from tallystick.ledger.checkpoint import log_key
 from tallystick.ledger.errors import Rule
+from tallystick.ledger.note import KeyType
+from tallystick.ledger.tlog_conflict import parse_conflict
 from tallystick.problems import ExitCode
 from tallystick.storage.mirror import HEADERS, IDS, bundle, header_codec, items_in, part_with
 
@@ -86,6 +88,12 @@ def test_a_smaller_fork_of_the_members_is_convicted_by_the_next_audit(tmp_path, 
     (path,) = (tmp_path / "trust").glob("conflicts/*/*.tlog-conflict")
     judged = in_json("verify", str(path), "--ledger", GENESIS.ledger_id.hex(), "--trust", "trust", cwd=tmp_path)
     assert (judged["trusted"], len(judged["signers"])) == (True, 4)
+    assert {key.type for key in parse_conflict(path.read_bytes()).keys} == {KeyType.LOG, KeyType.COSIGNATURE}
+    assert audit(tmp_path, mirrored.folder)["entries"] == 0
+    other = parse_conflict(path.read_bytes())._replace(genesis=short_epochs(2).encoded)
+    (tmp_path / "other.tlog-conflict").write_text(other.encoded)
+    said = in_json("verify", "other.tlog-conflict", "--trust", "trust", cwd=tmp_path, expect=ExitCode.NO_PROOF)
+    assert "another ledger's" in said["detail"]
 
 
 def test_evidence_is_of_one_ledger_alone(tmp_path, mirrored):

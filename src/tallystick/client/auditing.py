@@ -181,6 +181,8 @@ class LogAudit:
         if self.before is None:
             return
         old, new = self.before.checkpoint, self.checkpoint
+        if not new.size and new.root != EMPTY_ROOT:
+            raise self._mirror.damaged("its checkpoint is of an empty log, which has another root")
         if new.size < old.size:
             one = Smaller(self.note.encoded, self.anchor)
             kept = self._keep_smaller(one)
@@ -251,8 +253,6 @@ class LogAudit:
             shown = self._shown(old, new)
             if shown[0] != old.root:
                 raise self._other_history(earlier, anchor, shown)
-        elif old.root != EMPTY_ROOT:
-            raise self._mirror.damaged("what was seen is no empty log")
 
     def _shown(self, old: Checkpoint, new: Checkpoint) -> tuple[bytes, tuple[bytes, ...]]:
         """Which root the log had at the old size, by its tiles, and the proof of that. Raises `DamagedStore`."""
