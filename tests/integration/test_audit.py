@@ -320,6 +320,7 @@ def test_of_two_audits_at_the_same_time_none_takes_the_other_back(tmp_path, log)
     for one in (compared, compared):
         logs.keep_smaller(name, one)
     before = logs.get(name)
+    assert before.smaller == (compared,)
     logs.keep_smaller(name, later)  # by another audit, of another source, meanwhile
     logs.keep(second, before)
     assert logs.get(name).smaller == (later,)
