@@ -236,7 +236,7 @@ def with_signature(is_made: bool) -> bytes:
 
 def test_a_signed_pdf_is_refused(tmp_path: Path) -> None:
     told = refused(tmp_path / "a.pdf", with_signature(is_made=True))
-    assert "a.pdf is signed: to attach anything would break its signature; certify it without --attach" in told
+    assert "a.pdf is signed: to attach anything would break its signature; leave out --attach" in told
     made(tmp_path / "a.pdf", with_signature(is_made=False))
     form = b"/Type /Catalog /Pages 2 0 R /AcroForm << /Fields [] /SigFlags 3 >>"
     assert "is signed" in refused(tmp_path / "a.pdf", pdfs.by_hand(form))
@@ -245,7 +245,7 @@ def test_a_signed_pdf_is_refused(tmp_path: Path) -> None:
 def test_a_locked_pdf_is_refused(tmp_path: Path) -> None:
     writer = PdfWriter(BytesIO(pdfs.by_reportlab()))
     writer.encrypt("", "owner", algorithm="RC4-128")
-    assert "a.pdf is locked (encrypted): nothing can be attached to it; certify it" in refused(
+    assert "a.pdf is locked (encrypted): nothing can be attached to it; leave out" in refused(
         tmp_path / "a.pdf", written(writer)
     )
     told = refused(tmp_path / "a.pdf", pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R /Perms << /UR3 3 0 R >>"))
@@ -286,7 +286,7 @@ def test_an_attachment_by_another_program_stays_and_is_no_proof(tmp_path: Path) 
 def test_what_is_no_sound_pdf_is_refused(tmp_path: Path, pdf: bytes, why: str) -> None:
     told = refused(tmp_path / "a.pdf", pdf)
     assert why in told
-    assert told.endswith("certify it without --attach: its proof then stands beside it")
+    assert told.endswith("leave out --attach: its proof then stands beside it")
 
 
 def test_a_large_pdf_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,6 +477,7 @@ STRANGE = {
         "not in the form of one",
     ),
     "comment after trailer": (graded().replace(b"trailer\n", b"trailer\n%<< >>\n"), "not in the form of one"),
+    "two empty lines before the trailer": (graded().replace(b"trailer\n", b"\n\ntrailer\n"), "not in the form of one"),
     "comment in the table": (graded().replace(b"xref\n0 ", b"xref %\n0 "), "not in the form of one"),
     "reference to no object": (graded(b"/Lang 6 0 R "), "refers to objects that it cannot have"),
     "such a reference, deep down": (graded(more={5: b"[<< /A [(x) 9 0 R] >>]"}), "objects that it cannot have"),

@@ -17,7 +17,7 @@ _END: Final = re.compile(rb"startxref" + _EOL + rb"(\d{1,10})" + _EOL + rb"%%EOF
 _TABLE: Final = re.compile(rb"xref *" + _EOL)
 _SUBSECTION: Final = re.compile(rb"(\d{1,10}) (\d{1,10}) *" + _EOL)
 _ROW: Final = re.compile(rb"(\d{10}) (\d{5}) ([fn])(?: \r| \n|\r\n)")
-_TRAILER: Final = re.compile(rb"trailer[\0\t\n\f\r ]*(?=<<)")
+_TRAILER: Final = re.compile(_EOL + rb"?trailer[\0\t\n\f\r ]*(?=<<)")
 _OBJECT: Final = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]+(\d{1,5})[\0\t\n\f\r ]+obj(?=[\0\t\n\f\r ()<>\[\]{}/%])")
 _STREAM: Final = re.compile(rb"stream\r?\n")
 _END_OF_STREAM: Final = re.compile(rb"(?:\r\n|\r|\n)?endstream(?=[\0\t\n\f\r ])")

@@ -18,7 +18,7 @@ from tallystick.problems import Problem, UnreadableFile
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
-INSTEAD: Final = "certify it without --attach: its proof then stands beside it"
+INSTEAD: Final = "leave out --attach: its proof then stands beside it"
 
 _MOST_NODES: Final = 1_000
 _MOST_ATTACHMENTS: Final = 10_000
