@@ -13,13 +13,16 @@ LEDGER_ID: Final = "ledger-id.txt"
 _FILES: Final = (DIPLOMA, DIPLOMA + PROOF, PAGE.name, LEDGER_ID)
 _HOW: Final = """{ledger_id}
 
-This is the id of the demo's ledger, as one of its members would tell it to you:
-on another way than with the file.
+This is the id of the demo's ledger. One of its members would tell it to you, by
+another way than the file came.
 
-In a browser: open {page}, choose {diploma} and {diploma}{proof}
-there, open "Trust a ledger", and enter the id.
+In a browser:
+1. Open {page}.
+2. Choose {diploma} and {diploma}{proof}.
+3. Open "I have the ledger's id from one of its members", paste the id above,
+   say that you have it from the demo, and press "Trust this ledger".
 
-On the command line:
+On the command line, in this folder:
 tallystick verify {diploma} --ledger {ledger_id}
 
 Then change a letter of {diploma}, and verify it again.
