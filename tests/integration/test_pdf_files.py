@@ -27,7 +27,7 @@ from tallystick.client import pdf_files, pdf_reading
 from tallystick.client.drafts import files_below
 from tallystick.client.pdf_files import Carried, as_it_was, attach, carried_in, read_base
 from tallystick.client.pdf_reading import CannotAttach, Pdf
-from tallystick.client.pdf_revision import AttachedProof, find_mark, write_revision
+from tallystick.client.pdf_revision import AttachedProof, PdfBase, find_mark, write_revision
 from tallystick.client.pdf_syntax import MalformedPdf
 from tallystick.client.proof_files import find_proof
 from tallystick.ledger.errors import Rule
@@ -429,9 +429,11 @@ def graded(catalog: bytes = b"", more: dict[int, bytes] | None = None) -> bytes:
     return pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R " + catalog, PASSED | (more or {}))
 
 
-def updated(entry: bytes = b"", number: int = 4, value: bytes | None = None, trailer: bytes = b"") -> bytes:
-    """The same, with an incremental update that says PASSED."""
-    pdf = graded()
+def updated(
+    entry: bytes = b"", number: int = 4, value: bytes | None = None, trailer: bytes = b"", first: bytes = b""
+) -> bytes:
+    """The same, with an incremental update that says PASSED; `first`: in the trailer before it."""
+    pdf = graded().replace(b"/Root 1 0 R >>", b"/Root 1 0 R %b>>" % first)
     written = b"%d 0 obj\n%b\nendobj\n" % (number, value or text_of(4, b"PASSED")[1])
     row = entry or b"%010d 00000 n \n" % len(pdf)
     before = pdf.rindex(b"xref\n0 ")
@@ -459,7 +461,22 @@ def nested() -> bytes:
     return pdf.replace(b"trailer\n", b"%010d 00000 n \ntrailer\n" % pdf.index(b"6 0 obj"))
 
 
+def predicted(kind: bytes) -> bytes:
+    """The row of a table, compressed with a predictor of this kind."""
+    held = zlib.compress(kind + b"\2\0\5\0")
+    about = b"/Filter /FlateDecode /DecodeParms << /Predictor 15 /Columns 4 >> /Length %d >>\nstream\n%b"
+    return about % (len(held), held)
+
+
 STRANGE = {
+    "encrypted before it was updated": (updated(first=b"/Encrypt << >> "), "is locked"),
+    "an object 0": (graded().replace(b"0000000000 65535 f", b"0000000009 00000 n"), "it has an object 0"),
+    "more rows than bytes": (graded().replace(b"xref\n0 6\n", b"xref\n0 99999999\n"), "longer than the file can be"),
+    "an object and more in its stream": (
+        pdfs.hybrid(b"4 0 << /Type /StructTreeRoot >> 4"),
+        "holds objects out of order",
+    ),
+    "an unusual predictor": (pdfs.hybrid(rows=predicted(b"\1")), "compressed in an unusual way"),
     "numbers too high": (graded().replace(b"/Size 6", b"/Size 2147483647"), "higher than readers take"),
     "linearized, with another first page": (
         LINEARIZED.replace(b"/O 8", b"/O 9"),
@@ -486,6 +503,10 @@ STRANGE = {
     "freed": (updated(b"0000000000 00001 f \n"), "its object 4 was replaced"),
     "freed catalog": (updated(b"0000000000 00001 f \n", number=1), "object 1 is missing"),
     "an entry twice": (graded().replace(b"xref\n0 6\n0000000000", b"xref\n0 1\n0000000000"), "not in the form of one"),
+    "in the table and in its stream": (
+        pdfs.hybrid().replace(b"0000000000 00000 f", b"0000000009 00000 n"),
+        "its object 4 is at two places",
+    ),
     "an object within another": (nested(), "a string does not end"),
     "linearized, of another length": (graded(b"/Linearized 1 /L 9999999 "), "says that it is linearized, and is not"),
 }
@@ -499,7 +520,9 @@ def test_what_readers_take_otherwise_is_refused(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "pdf", [graded(), updated(), updated(trailer=b"/Info << /Title (a) >> "), pdfs.hybrid()], ids=str
+    "pdf",
+    [graded(), updated(), updated(trailer=b"/Info << /Title (a) >> "), pdfs.hybrid(rows=predicted(b"\2"))],
+    ids=str,
 )
 def test_what_is_shown_stays_the_same(tmp_path: Path, pdf: bytes) -> None:
     (tmp_path / "before.pdf").write_bytes(pdf)
@@ -527,6 +550,21 @@ def test_the_finished_file_has_to_show_the_same(other: bytes) -> None:
     before.check_shown_by(Pdf(graded() + write_revision(read_base(graded()), PROOF)))
     with pytest.raises(MalformedPdf, match="would not show the same"):
         before.check_shown_by(Pdf(other))
+
+
+def test_the_finished_file_is_compared_with_the_pdf_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reader before and the writer agree on."""
+    path = made(tmp_path / "a.pdf", graded())
+    base = Pdf.base
+
+    def as_of_another(pdf: Pdf) -> PdfBase:
+        return base(pdf)._replace(catalog=base(pdf).catalog | {b"Pages": b"3 0 R"})
+
+    monkeypatch.setattr(Pdf, "base", as_of_another)
+    path.write_bytes(graded() + write_revision(read_base(graded()), PROOF))
+    changed = carried_in(path).changed
+    assert changed is not None
+    assert "with its proof it would not show the same" in changed.reason
 
 
 SIGNATURE = b"<< /Filter /Adobe.PPKLite /ByteRange [0 1 2 3] /Contents <00> >>"
@@ -636,7 +674,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
 
 
 def test_owner_and_mode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that may not be given has no right to the file."""
     path = tmp_path / "a.pdf"
     path.write_bytes(pdfs.by_hand())
     path.chmod(0o640)
@@ -646,6 +683,26 @@ def test_owner_and_mode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     kept = path.stat()
     assert given == [(kept.st_uid, -1), (-1, kept.st_gid)]
     assert kept.st_mode & 0o777 == 0o640
+
+
+def test_a_group_that_may_not_be_given_gets_no_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, given = tmp_path / "a.pdf", os.chown
+    path.write_bytes(pdfs.by_hand())
+    try:
+        os.chown(path, -1, 12_345)
+    except PermissionError:
+        pytest.skip("NOT CHECKED, groups that may not be given: only root can give a file any group")
+    path.chmod(0o664)
+
+    def refuse(at: Path, user: int, group: int) -> None:
+        if group != -1:
+            raise PermissionError
+        given(at, user, group)
+
+    monkeypatch.setattr(os, "chown", refuse)
+    attach(path, PROOF, sha256(pdfs.by_hand()).digest())
+    assert path.stat().st_gid != 12_345
+    assert path.stat().st_mode & 0o777 == 0o604
 
 
 def test_a_file_of_several_names_is_refused(tmp_path: Path) -> None:
