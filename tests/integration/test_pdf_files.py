@@ -371,6 +371,14 @@ def test_an_older_update_of_the_pdf_is_part_of_it(tmp_path: Path) -> None:
     assert len(page["/Annots"]) == 1
 
 
+def test_what_is_about_another_section_is_not_carried_over() -> None:
+    base = read_base(pdfs.by_hand())
+    own = (b"Type", b"W", b"Index", b"Length", b"Filter", b"DecodeParms", b"DL", b"XRefStm", b"Prev")
+    base.trailer.update(dict.fromkeys((*own, b"Info"), b"77"))
+    written = write_revision(base, PROOF)
+    assert [one for one in (*own, b"Info") if b"/%b 77" % one in written] == [b"Info"]
+
+
 def test_a_pdf_may_hold_one_that_carries_a_proof(tmp_path: Path) -> None:
     """Its mark stands at another place than it names: that is no revision of the outer one."""
     inner = made(tmp_path / "inner.pdf", pdfs.by_reportlab()).read_bytes()
@@ -496,6 +504,7 @@ STRANGE = {
     "comment after trailer": (graded().replace(b"trailer\n", b"trailer\n%<< >>\n"), "not in the form of one"),
     "two empty lines before the trailer": (graded().replace(b"trailer\n", b"\n\ntrailer\n"), "not in the form of one"),
     "comment in the table": (graded().replace(b"xref\n0 ", b"xref %\n0 "), "not in the form of one"),
+    "nested": (graded(more={5: b"[" * 70 + b"]" * 70}), "values are nested too deep"),
     "reference to no object": (graded(b"/Lang 6 0 R "), "refers to objects that it cannot have"),
     "such a reference, deep down": (graded(more={5: b"[<< /A [(x) 9 0 R] >>]"}), "objects that it cannot have"),
     "such a reference in a trailer": (updated(trailer=b"/Info 7 0 R "), "refers to objects that it cannot have"),
