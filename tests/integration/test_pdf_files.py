@@ -23,7 +23,7 @@ from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringO
 from tests import pdfs
 from tests.pdfs import OTHER_PROOF, PROOF
 
-from tallystick.client import pdf_files, pdf_reading
+from tallystick.client import pdf_files, pdf_objects, pdf_reading
 from tallystick.client.drafts import files_below
 from tallystick.client.pdf_files import Carried, as_it_was, attach, carried_in, read_base
 from tallystick.client.pdf_reading import CannotAttach, Pdf
@@ -479,7 +479,10 @@ def predicted(kind: bytes) -> bytes:
 STRANGE = {
     "encrypted before it was updated": (updated(first=b"/Encrypt << >> "), "is locked"),
     "an object 0": (graded().replace(b"0000000000 65535 f", b"0000000009 00000 n"), "it has an object 0"),
-    "more rows than bytes": (graded().replace(b"xref\n0 6\n", b"xref\n0 99999999\n"), "longer than the file can be"),
+    "more rows than bytes": (
+        graded().replace(b"xref\n0 6\n", b"xref\n0 99999999\n"),
+        "its table of objects is too long",
+    ),
     "an object and more in its stream": (
         pdfs.hybrid(b"4 0 << /Type /StructTreeRoot >> 4"),
         "holds objects out of order",
@@ -631,12 +634,26 @@ def object_stream(entries: int, padding: int) -> bytes:
 
 def test_what_would_take_long_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
-    assert "larger than the file can hold" in refused(path, object_stream(900, 30_000_000))
+    assert "too large when it is decompressed" in refused(path, object_stream(900, 30_000_000))
     pages = {one: b"<< /Type /Pages /Kids [%d 0 R %d 0 R] >>" % (one + 1, one + 1) for one in range(6, 50)}
     wide = {2: pages[6].replace(b"7", b"6")} | PASSED | pages | {50: PASSED[3]}
     assert "its tree of pages does not end" in refused(path, pdfs.by_hand(more=wide))
     loop = graded(b"/Names << /EmbeddedFiles 5 0 R >> ", {5: b"<< /Kids [%b] >>" % (b"5 0 R " * 5_000)})
     assert "its list of attachments does not end" in refused(path, loop)
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "why"),
+    [("_MOST_ENTRIES", 5, "its table of objects is too long"), ("_MOST_DECODED_BYTES", 4, "when it is decompressed")],
+)
+def test_what_a_pdf_makes_a_reader_hold_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, why: str
+) -> None:
+    pdf = pdfs.hybrid(rows=predicted(b"\2"))
+    path = made(tmp_path / "a.pdf", pdf)
+    monkeypatch.setattr(pdf_objects, bound, most)
+    assert why in carried_in(path).changed.reason
+    assert why in refused(path, pdf)
 
 
 # ---- what is attached -----------------------------------------------------------------------------------------------
