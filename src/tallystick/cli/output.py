@@ -136,10 +136,10 @@ def say(what: RenderableType, *, soft_wrap: bool = True) -> None:
 
 
 def say_how_to_find_it() -> None:
-    """How the shell comes to find this command by its name, unless it does already: nothing tells it of a `.venv`."""
+    """Tell how the shell finds this command by its name, unless it does: nobody told it of a `.venv`."""
     called = Path(sys.argv[0])
     if called.name == "tallystick" and shutil.which(called.name) is None:
-        say("To call it by its name, in this terminal:")
+        say("Where the shell does not find it:")
         say(Text(f'  export PATH={shlex.quote(str(called.parent.absolute()))}:"$PATH"', style="bold"))
 
 

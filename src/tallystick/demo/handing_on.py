@@ -37,8 +37,12 @@ def handed_on(chain: Path) -> Path:
 def check_handed_on(chain: Path) -> None:
     """Raise `StoreError` when something else than what an earlier demo left is in the way."""
     folder = handed_on(chain)
-    if folder.exists() and (not folder.is_dir() or any(one.name not in _FILES for one in folder.iterdir())):
-        raise StoreError(f"{folder} is not what a demo left, and is left alone; name another file with --chain")
+    if not folder.exists():
+        return
+    others = [one.name for one in folder.iterdir() if one.name not in _FILES] if folder.is_dir() else []
+    if others or not folder.is_dir():
+        what = f"has a file {min(others)}, which no demo left there" if others else "is no folder"
+        raise StoreError(f"{folder} {what}; move it away, or name another file with --chain")
 
 
 def hand_on(diploma: Path, ledger_id: str, chain: Path) -> None:
