@@ -340,6 +340,34 @@ def test_a_proof_that_loses_signatures_by_ml_dsa_is_kept_and_told(
     assert DATED not in {path.name for path, _ in find_proofs([signed.renewed.folder])}, "it is renewed no more"
 
 
+@pytest.mark.parametrize("names", [["ada", "ben"], []])
+def test_what_has_lost_signatures_by_ml_dsa_is_renewed_by_one_that_has_them_once_there_is_one(
+    signed: SignedByMlDsa, names: list[str]
+) -> None:
+    assert signed.renew(None).kept == str(signed.renewed.folder / DATED)
+    assert signed.renew(signed.made(300, *names)).state == "as_new", "its status is older than what is there"
+    later = signed.made(400, *names)
+    one = signed.renew(later)
+    is_replaced = signed.renewed.path().read_bytes() == later.proof.encode()
+    assert (one.state, is_replaced) == (("renewed", True) if names else ("as_new", False))
+    assert signed.kept == {DATED: signed.proof}
+
+
+def test_without_the_extra_no_proof_by_ml_dsa_is_asked_for(
+    signed: SignedByMlDsa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed.renew(None)
+    monkeypatch.setattr("tallystick.client.made_proofs.ml_dsa_verifier", lambda: None)
+    assert signed.renew(signed.made(400, "ada", "ben")).state == "as_new"
+
+
+def test_an_earlier_proof_that_cannot_be_read_hinders_no_renewal(signed: SignedByMlDsa) -> None:
+    signed.renew(None)
+    (kept := signed.renewed.folder / DATED).unlink()
+    kept.symlink_to(kept.name)
+    assert signed.renew(signed.made(400, "ada", "ben")).state == "as_new"
+
+
 def test_a_proof_written_over_one_that_is_signed_by_ml_dsa_keeps_that(signed: SignedByMlDsa) -> None:
     path, bare = signed.renewed.path(), signed.made(300)
     written = write_proof(bare, path)

@@ -140,7 +140,7 @@ class Verifier:
         if found.path is None:
             return None
         try:
-            kept = earlier_proofs(found.path.with_name(found.path.name.removesuffix(PROOF)))
+            kept = earlier_proofs(found.path.parent).get(found.path.name.removesuffix(PROOF), [])
         except OSError as error:
             self.warnings.append(f"earlier proofs are not looked for: {error.strerror}")
             return None
