@@ -124,6 +124,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a bad signature": ({"is_signature_bad": True}, "its signature does not hold"),
     "SHA-1": ({"hash_name": "sha1", "imprint": bytes(20)}, "another hash function"),
     "a refusal": ({"status": 2}, "did not grant a token: refused"),
+    "granted with changes": ({"status": 1}, "did not grant a token: granted with changes"),
     "not valid then": ({"time": datetime(1999, 1, 1, tzinfo=UTC)}, "was not valid yet at the token's own time"),
 }
 
@@ -144,6 +145,7 @@ def test_a_wrong_answer_is_not_kept(handed: Handed, wrong: str) -> None:
             Answer(b"x", 404),
             "answers no time stamp (HTTP 404, application/timestamp-reply); is it",
         ),
+        (Answer(b"x", 302), "answers no time stamp (HTTP 302, application/timestamp-reply); is it"),
         (Answer(b"x", kind="text/html"), "answers no time stamp (HTTP 200, text/html)"),
         (Answer(bytes(MAX_TOKEN_BYTES + 1)), "answers more than 65,536 bytes"),
         (Answer(gzip.compress(bytes(1 << 20)), encoding="gzip"), "answers compressed, though it was asked not to"),
@@ -157,10 +159,12 @@ def test_what_is_no_answer_is_told(handed: Handed, answer: Answer, words: str) -
     assert not list(handed.folder.glob("*.tsr"))
 
 
-def test_an_authority_whose_headers_never_end_is_not_waited_for(handed: Handed) -> None:
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_an_authority_whose_answer_never_ends_is_not_waited_for(handed: Handed, part: str) -> None:
     """Each byte comes in time, and all of them never."""
     trust(handed)
-    with serving(lambda _: Answer(b"", has_headers_that_never_end=True)) as (url, _):
+    endless = Answer(b"", has_headers_that_never_end=part == "headers", has_body_that_never_ends=part == "body")
+    with serving(lambda _: endless) as (url, _):
         said = anchor(handed, "a.pdf", "--tsa", url, "--timeout", "0.5", expect=1)
     assert "did not answer within 0.5 s" in said
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.time_authority import NOW, Authority, Holder, certified, founded
@@ -20,6 +21,7 @@ from tallystick.problems import BadRequest, DamagedStore
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "c2sp" / "log-5"
 NOTE = b"a signed note\n"
+EVER = datetime(1951, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp()) * 1000
 EC, RSA, LONG = founded("ec"), founded("rsa"), founded("rsa", has_between=True)
 
@@ -103,6 +105,27 @@ def test_the_time_is_the_latest_that_it_can_mean(changes: dict[str, Any], later_
     assert of(EC, **changes).not_later_ms == NOW_MS + later_ms
 
 
+@pytest.mark.parametrize(
+    ("time", "ends_ms"),
+    [
+        ("19691231235959Z", -1),
+        ("20491231235959Z", 2_524_607_999_999),
+        ("20500101000000Z", 2_524_608_000_999),
+        ("21060301000000Z", 4_296_844_800_999),
+        ("99980301000000Z", 253_344_326_400_999),
+    ],
+)
+def test_times_before_1970_and_after_2049_and_2106_are_as_any_other(time: str, ends_ms: int) -> None:
+    """Of certificates a UTCTime ends with 2049, and seconds in 32 bits with 2106."""
+    root = certified("Root", is_ca=True, begins=EVER[0], ends=EVER[1])
+    authority = Authority(root, None, certified("Stamps", root, begins=EVER[0], ends=EVER[1]))
+    assert of(authority, time=time).not_later_ms == ends_ms
+
+
+def test_under_which_policy_an_authority_stamps_is_its_own_affair() -> None:
+    assert of(EC, policy="1.2.3.4").state == "verified"
+
+
 def test_a_fingerprint_with_sha_1_is_that_of_version_1_of_its_attribute() -> None:
     assert of(EC, is_signing_certificate_v1=True).state == "verified"
 
@@ -124,7 +147,15 @@ def test_a_bad_token_of_a_trusted_authority_fails(changes: dict[str, Any], words
     assert (claim.state, claim.not_later_ms) == ("not_trusted", None), "of one that is not trusted it is a claim"
 
 
-@pytest.mark.parametrize("signer", [{"usage": None}, {"is_critical": False}])
+@pytest.mark.parametrize(
+    "signer",
+    [
+        {"usage": None},
+        {"usage": [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]},
+        {"usage": [ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.CODE_SIGNING]},
+        {"is_critical": False},
+    ],
+)
 def test_only_a_certificate_for_time_stamps_counts(signer: dict[str, Any]) -> None:
     with pytest.raises(NotProven, match="not one for time stamps alone, marked critical"):
         of(founded(**signer))
@@ -165,6 +196,12 @@ def test_a_token_of_another_note_is_one_whoever_signed_it() -> None:
         ({"time": "20260231120000Z"}, "a time that is none"),
         ({"time": "202603011200Z"}, "a time that is none"),
         ({"time": "20260301120000.50Z"}, "a time that is none"),
+        ({"time": "20260301120000,5Z"}, "a time that is none"),
+        ({"time": "20260301120000+0100"}, "a time that is none"),
+        ({"time": "20260301120000"}, "a time that is none"),
+        ({"time": "260301120000Z"}, "a time that is none"),
+        ({"time": "20161231235960Z"}, "a time that is none"),
+        ({"time": "00000101000000Z"}, "a time that is none"),
         ({"accuracy": {"seconds": 86_401}}, "accurate to 86401 s"),
         ({"embedded": [EC.signer.der] * (MAX_CERTIFICATES + 1)}, "more than 16 certificates"),
         ({"embedded": [b"\x30\x03\x02\x01\x01"]}, "a certificate in the token is malformed"),
@@ -176,9 +213,15 @@ def test_what_does_not_count_shows_nothing_and_hinders_nothing(changes: dict[str
     assert words in (stamp.reason or "")
 
 
-def test_a_kind_of_signature_that_cannot_be_verified_here_is_no_bad_one() -> None:
-    stamp = of(founded("ed25519"), signs_with="sha512")
+@pytest.mark.parametrize(
+    ("authority", "changes"), [(founded("ed25519"), {"signs_with": "sha512"}), (RSA, {"is_pss": True})]
+)
+def test_a_kind_of_signature_that_cannot_be_verified_here_is_no_bad_one(
+    authority: Authority, changes: dict[str, Any]
+) -> None:
+    stamp = of(authority, **changes)
     assert (stamp.state, stamp.not_later_ms) == ("not_verifiable", None)
+    assert stamp.reason == "its kind of signature cannot be verified here: RSA (PKCS #1 v1.5) and ECDSA can"
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
