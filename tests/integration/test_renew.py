@@ -340,6 +340,13 @@ def test_a_proof_that_loses_signatures_by_ml_dsa_is_kept_and_told(
     assert DATED not in {path.name for path, _ in find_proofs([signed.renewed.folder])}, "it is renewed no more"
 
 
+def test_a_proof_is_kept_without_the_token_of_another(signed: SignedByMlDsa) -> None:
+    token = AUTHORITY.token().response(b"another note")
+    (signed.renewed.folder / f"a.pdf{TIME_STAMP}").write_bytes(token)
+    signed.renew(None)
+    assert signed.kept == {DATED: signed.proof}
+
+
 @pytest.mark.parametrize("names", [["ada", "ben"], []])
 def test_what_has_lost_signatures_by_ml_dsa_is_renewed_by_one_that_has_them_once_there_is_one(
     signed: SignedByMlDsa, names: list[str]

@@ -84,10 +84,14 @@ def _date(time_ms: int) -> str:
 
 
 def places(document: Path, date: str, files: RawProof) -> Iterator[dict[Path, bytes]]:
-    """Under which names a proof can be kept with its token: the one after the other; the proof is the last to write."""
+    """Under which names a proof can be kept with its token: the one after the other; the proof is the last to write.
+
+    A token beside it that is over another note is not its own.
+    """
+    token = files.time_stamp if stamped_on(files) is not None else None
     for number in range(1, _MOST_OF_A_DAY + 1):
         base = f"{document.name}.{date}" + (f".{number}" if number > 1 else "")
-        data = {TIME_STAMP: files.time_stamp, MEMBERS: files.members, PAYLOAD: files.payload, PROOF: files.proof}
+        data = {TIME_STAMP: token, MEMBERS: files.members, PAYLOAD: files.payload, PROOF: files.proof}
         yield {document.with_name(base + ending): one for ending, one in data.items() if one is not None}
 
 
