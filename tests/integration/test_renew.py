@@ -465,6 +465,41 @@ def test_if_the_earlier_proof_cannot_be_kept_it_is_not_replaced(
     assert (renewed.path().read_bytes(), in_folder(renewed)[f"a.pdf{TIME_STAMP}"]) == (proof, token)
 
 
+class _Killed(BaseException):
+    """The process ends there."""
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_cut_off_between_two_files_nothing_is_lost_and_the_same_command_goes_on(
+    renewed: Renewed, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    pair, left, replace = stamped(renewed), [step], Path.replace
+
+    def killed(path: Path, to: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise _Killed
+        return replace(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        if step < 3:
+            with pytest.raises(_Killed):
+                renewed.renewer().renew(renewed.path())
+        else:
+            renewed.renewer().renew(renewed.path())
+    files = in_folder(renewed)
+    now = files[f"a.pdf{PROOF}"], files[f"a.pdf{TIME_STAMP}"]
+    kept = files.get(f"a.pdf.2026-03-01{PROOF}"), files.get(f"a.pdf.2026-03-01{TIME_STAMP}")
+    assert pair in (now, kept)
+    renewed.verify("a.pdf")
+    renewed.renewer().renew(renewed.path())
+    renewed.verify("a.pdf")
+    files = in_folder(renewed)
+    assert (files[f"a.pdf.2026-03-01{PROOF}"], files[f"a.pdf.2026-03-01{TIME_STAMP}"]) == pair
+    assert f"a.pdf.2026-03-01.2{PROOF}" not in files
+
+
 def test_a_revocation_that_the_newer_proof_shows_is_not_hidden_by_an_earlier_one(renewed: Renewed) -> None:
     stamped(renewed)
     given = renewed.given["a.pdf"].certificate
