@@ -1,7 +1,7 @@
 """A time stamping authority (RFC 3161) for tests: right, or wrong in any one way; made with asn1crypto."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -255,12 +255,15 @@ class Asked(NamedTuple):
     nonce: int | None
     wants_certificates: bool
     kind: str
+    encoding: str
+    """As which the answer may be compressed."""
 
     @classmethod
-    def of(cls, body: bytes, kind: str) -> "Asked":
+    def of(cls, body: bytes, headers: Mapping[str, str]) -> "Asked":
         read = tsp.TimeStampReq.load(body)
         imprint = read["message_imprint"]["hashed_message"].native
-        return cls(imprint, read["nonce"].native, read["cert_req"].native, kind)
+        said = headers["Content-Type"], headers["Accept-Encoding"]
+        return cls(imprint, read["nonce"].native, read["cert_req"].native, *said)
 
 
 @contextmanager
@@ -272,7 +275,7 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            asked.append(Asked.of(body, self.headers["Content-Type"]))
+            asked.append(Asked.of(body, dict(self.headers)))
             told = answer(asked[-1])
             self.send_response(told.code)
             self.send_header("Content-Type", told.kind)

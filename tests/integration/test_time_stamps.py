@@ -95,7 +95,7 @@ def test_one_request_for_each_note_and_the_answer_is_kept_as_it_came(handed: Han
         kept = {(handed.folder / f"{name}{TIME_STAMP}").read_bytes() for name in ("a.pdf", "b.pdf", "c.pdf")}
         assert kept == set(answers)
         assert all(one.wants_certificates and one.nonce for one in asked)
-        assert {one.kind for one in asked} == {"application/timestamp-query"}
+        assert {(one.kind, one.encoding) for one in asked} == {("application/timestamp-query", "identity")}
         again = anchor(handed, "a.pdf", f"c.pdf{PROOF}", TALLYSTICK_TSA=url)
         assert f"a.pdf{PROOF} is time stamped, as before: not later than {ALMOST_NOW}" in again
         assert len(asked) == 2, "a proof with a token that holds is left as it is"

@@ -1,5 +1,6 @@
 """Time stamp tokens as they come: read without trust, bounded, and judged under named authorities."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -79,6 +80,15 @@ def test_a_token_without_certificates_holds_if_the_named_file_has_them() -> None
 
 def test_of_several_authorities_the_one_that_it_leads_to_is_named() -> None:
     assert judged(EC.token().response(NOTE), RSA.root, LONG.root, EC.root).known_as == "authority-2"
+
+
+def test_of_two_certificates_of_one_root_the_one_that_was_valid_then_is_enough() -> None:
+    """Authorities renew their roots, with the same name and key."""
+    ended = certified("Root ec", is_ca=True, key=EC.root.key, ends=NOW - timedelta(days=1))
+    response = EC.token().response(NOTE)
+    assert judged(response, ended, EC.root).known_as == "authority-1"
+    with pytest.raises(NotProven, match="had expired at the token's own time"):
+        judged(response, ended)
 
 
 def test_it_is_judged_as_of_its_own_time() -> None:
@@ -203,6 +213,7 @@ def test_a_token_of_another_note_is_one_whoever_signed_it() -> None:
         ({"time": "20161231235960Z"}, "a time that is none"),
         ({"time": "00000101000000Z"}, "a time that is none"),
         ({"accuracy": {"seconds": 86_401}}, "accurate to 86401 s"),
+        ({"accuracy": {"seconds": -1}}, "accurate to -1 s"),
         ({"embedded": [EC.signer.der] * (MAX_CERTIFICATES + 1)}, "more than 16 certificates"),
         ({"embedded": [b"\x30\x03\x02\x01\x01"]}, "a certificate in the token is malformed"),
     ],
@@ -248,6 +259,33 @@ def test_what_is_cut_off_or_followed_by_more_is_refused() -> None:
             read_token(RIGHT[:end])
     with pytest.raises(Refused):
         read_token(RIGHT + b"\0")
+
+
+_SIGNED_DATA, _DATA = bytes.fromhex("06092a864886f70d010702"), bytes.fromhex("06092a864886f70d010701")
+_TST_INFO, _OTHER_INFO = bytes.fromhex("060b2a864886f70d0109100104"), bytes.fromhex("060b2a864886f70d0109100103")
+
+
+def signed_twice() -> bytes:
+    token = read_token(RIGHT)
+    *others, signers = token.signed_parts
+    (body,) = re.findall(rb"1\x82..(.*)", signers, re.DOTALL)
+    both = b"1\x82" + (2 * len(body)).to_bytes(2) + 2 * body
+    return token._replace(signed_parts=(*others, both)).with_certificates(token.certificates)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (RIGHT.replace(_SIGNED_DATA, _DATA), "no signed data"),
+        (RIGHT.replace(_TST_INFO, _OTHER_INFO, 1), "no time stamp in it"),
+        (_OTHER_INFO.join(RIGHT.rsplit(_TST_INFO, 1)), "a signature that is not over a time stamp"),
+        (signed_twice(), "not signed by one authority"),
+        (b"\x30\x83\x00" + RIGHT[2:], "no DER"),
+    ],
+)
+def test_a_token_is_a_time_stamp_signed_once_in_der(data: bytes, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        read_token(data)
 
 
 @given(st.binary(max_size=200))
