@@ -16,7 +16,7 @@ from tests.time_authority import founded, serving, stamping
 
 from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.blocking import Client
-from tallystick.client.earlier_proofs import earlier_proofs
+from tallystick.client.earlier_proofs import EarlierProofs
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.own_node import own_node
 from tallystick.client.proof_files import PAYLOAD, PROOF, TIME_STAMP, read_proof
@@ -538,12 +538,15 @@ def test_earlier_proofs_are_listed_the_newest_first_and_no_more_than_are_ever_re
         (tmp_path / f"a.pdf.{date}{PROOF}").touch()
     for name in (f"a.pdf{PROOF}", "a.pdf.2026-03-02", f"a.pdf.2026-03-01.0{PROOF}", f".2026-03-01{PROOF}"):
         (tmp_path / name).touch()
-    assert {of: [one.name for one in some] for of, some in earlier_proofs(tmp_path).items()} == {
-        "a.pdf": [f"a.pdf.{dates[number]}{PROOF}" for number in (2, 3, 1, 0)]
-    }
+    listed = [one.name for one in EarlierProofs().of(tmp_path / "a.pdf")]
+    assert listed == [f"a.pdf.{dates[number]}{PROOF}" for number in (2, 3, 1, 0)]
+    assert EarlierProofs().of(tmp_path / "a.pdf.2026-03-01") == []
+    (one := EarlierProofs()).of(tmp_path / "a.pdf")
+    (tmp_path / f"b.pdf.2026-03-01{PROOF}").touch()
+    assert one.of(tmp_path / "b.pdf") == [], "a folder of 10,000 documents is not listed 10,000 times"
     for year in range(1900, 2000):
         (tmp_path / f"a.pdf.{year}-01-01{PROOF}").touch()
-    assert len(earlier_proofs(tmp_path)["a.pdf"]) == 64
+    assert len(EarlierProofs().of(tmp_path / "a.pdf")) == 64
 
 
 def test_a_revocation_that_the_newer_proof_shows_is_not_hidden_by_an_earlier_one(renewed: Renewed) -> None:

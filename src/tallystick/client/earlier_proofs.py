@@ -95,8 +95,22 @@ def places(document: Path, date: str, files: RawProof) -> Iterator[dict[Path, by
         yield {document.with_name(base + ending): one for ending, one in data.items() if one is not None}
 
 
-def earlier_proofs(folder: Path) -> dict[str, list[Path]]:
-    """Those that are kept in a folder, by the document's name, the newest first. Raises `OSError`."""
+class EarlierProofs:
+    """Those that are kept beside documents. A folder is listed once for all that are asked about in a row."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._found: dict[str, list[Path]] = {}
+
+    def of(self, document: Path) -> list[Path]:
+        """The newest first. Raises `OSError`."""
+        if document.parent != self._folder:
+            self._found, self._folder = _listed(document.parent), document.parent
+        return self._found.get(document.name, [])
+
+
+def _listed(folder: Path) -> dict[str, list[Path]]:
+    """By the document's name."""
     found = defaultdict[str, list[tuple[str, int, Path]]](list)
     for path in folder.iterdir():
         dated = _DATED.fullmatch(path.name.removesuffix(PROOF)) if path.name.endswith(PROOF) else None

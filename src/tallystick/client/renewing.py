@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tallystick.api.made_proof_views import ProofRenewed
-from tallystick.client.earlier_proofs import earlier_proofs, has_ml_dsa
+from tallystick.client.earlier_proofs import EarlierProofs, has_ml_dsa
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.proof_files import PROOF, counted_proof
 from tallystick.client.proof_sources import ProofSource
@@ -32,8 +32,7 @@ class Renewer:
     def __init__(self, source: ProofSource, judge: ProofJudge, older_ms: int | None) -> None:
         """The source is not believed. Proofs whose status is older than `older_ms` are renewed; `None`: all."""
         self._source, self._judge, self._older_ms = source, judge, older_ms
-        self._listed: tuple[Path, dict[str, list[Path]]] | None = None
-        """The folder that was looked in last, and the earlier proofs there."""
+        self._earlier = EarlierProofs()
 
     def renew(self, path: Path) -> ProofRenewed:
         """What became of a proof, or of that in a PDF.
@@ -71,10 +70,7 @@ class Renewer:
             return False
         document = path.with_name(path.name.removesuffix(PROOF))
         try:
-            if self._listed is None or self._listed[0] != document.parent:
-                self._listed = document.parent, earlier_proofs(document.parent)
-            kept = self._listed[1].get(document.name, [])
-            return any(has_ml_dsa(read_bounded(one, MAX_PROOF_BYTES) or b"") for one in kept)
+            return any(has_ml_dsa(read_bounded(one, MAX_PROOF_BYTES) or b"") for one in self._earlier.of(document))
         except (OSError, UnreadableFile):
             return False  # that hinders no renewal
 
