@@ -11,7 +11,7 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.time_authority import NOW, Authority, Holder, certified, founded
+from tests.time_authority import NOW, YEAR, Authority, Holder, certified, founded
 
 from tallystick.api.proof_views import TimeStamp
 from tallystick.client import time_stamps
@@ -22,6 +22,7 @@ from tallystick.problems import BadRequest, DamagedStore
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "c2sp" / "log-5"
 NOTE = b"a signed note\n"
+BEGAN = datetime(2000, 1, 1, tzinfo=UTC)
 EVER = datetime(1951, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp()) * 1000
 EC, RSA, LONG = founded("ec"), founded("rsa"), founded("rsa", has_between=True)
@@ -98,6 +99,28 @@ def test_it_is_judged_as_of_its_own_time() -> None:
     assert failed.value.rule is Rule.P14
     with pytest.raises(NotProven, match="was not valid yet at the token's own time"):
         of(founded(begins=NOW + timedelta(days=1)))
+
+
+def chain_that_ended(**ended: datetime) -> Authority:
+    """Of a root, who is between and who stamps; by name, when the certificates ended. All began in 2000."""
+
+    def one(name: str, issuer: Holder | None = None, *, is_ca: bool = True) -> Holder:
+        return certified(name, issuer, is_ca=is_ca, begins=BEGAN, ends=ended.get(name, BEGAN + 3 * YEAR))
+
+    root = one("root")
+    between = one("between", root)
+    return Authority(root, between, one("signer", between, is_ca=False))
+
+
+def test_a_chain_that_expired_decades_ago_held_then() -> None:
+    stamp = of(chain_that_ended(), time=BEGAN + YEAR)
+    assert (stamp.state, stamp.not_later_ms) == ("verified", int((BEGAN + YEAR).timestamp()) * 1000 + 999)
+
+
+@pytest.mark.parametrize("which", ["root", "between", "signer"])
+def test_no_part_of_the_chain_had_expired_at_the_tokens_own_time(which: str) -> None:
+    with pytest.raises(NotProven, match="had expired at the token's own time"):
+        of(chain_that_ended(**{which: BEGAN + YEAR - timedelta(days=1)}), time=BEGAN + YEAR)
 
 
 @pytest.mark.parametrize(
