@@ -188,18 +188,20 @@ def test_an_authority_that_is_away_is_asked_once_and_no_proof_hinders_another(ha
         assert "no URL of a time stamping authority" in anchor(handed, "a.pdf", "--tsa", wrong, expect=2)
 
 
-def test_what_is_no_token_of_the_proof_is_not_replaced_and_an_older_one_is(handed: Handed, url: str) -> None:
+def test_what_is_no_token_of_the_proof_is_not_replaced_and_an_older_one_is(handed: Handed) -> None:
     trust(handed)
     path = handed.folder / f"a.pdf{TIME_STAMP}"
-    path.write_text("a list of things to see and read")
-    assert "is no time stamp token; move it away" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
     own = EC.token().response((handed.folder / "a.pdf").read_bytes())
-    path.write_bytes(own)
-    assert "a time stamp of the document itself" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
-    assert path.read_bytes() == own
-    assert "a time stamp token lies beside it; it is not of this checkpoint" in handed.verify("a.pdf")
-    stamp(handed, "a.pdf", imprint=bytes(64))
-    assert "✓" in anchor(handed, "a.pdf", "--tsa", url)
+    with serving(stamping(EC)) as (url, asked):
+        path.write_text("a list of things to see and read")
+        assert "is no time stamp token; move it away" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
+        path.write_bytes(own)
+        assert "a time stamp of the document itself" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
+        assert path.read_bytes() == own
+        assert "a time stamp token lies beside it; it is not of this checkpoint" in handed.verify("a.pdf")
+        assert asked == [], "nobody is asked for what could not be kept"
+        stamp(handed, "a.pdf", imprint=bytes(64))
+        assert "✓" in anchor(handed, "a.pdf", "--tsa", url)
     assert ALMOST_NOW in handed.verify("a.pdf")
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.earlier_proofs import EarlierProofs, has_ml_dsa
 from tallystick.client.made_proofs import ProofJudge
-from tallystick.client.proof_files import PROOF, counted_proof
+from tallystick.client.proof_files import counted_proof, document_of
 from tallystick.client.proof_sources import ProofSource
 from tallystick.client.proof_writing import replace_proof
 from tallystick.ledger.bundle import Bundle
@@ -68,9 +68,9 @@ class Renewer:
         """Whether an earlier proof, kept beside this one, is signed by ML-DSA-44, which is verified here."""
         if not self._judge.knows_ml_dsa:
             return False
-        document = path.with_name(path.name.removesuffix(PROOF))
         try:
-            return any(has_ml_dsa(read_bounded(one, MAX_PROOF_BYTES) or b"") for one in self._earlier.of(document))
+            kept = self._earlier.of(document_of(path))
+            return any(has_ml_dsa(read_bounded(one, MAX_PROOF_BYTES) or b"") for one in kept)
         except (OSError, UnreadableFile):
             return False  # that hinders no renewal
 

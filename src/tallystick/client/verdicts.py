@@ -21,7 +21,7 @@ from tallystick.api.proven import (
 )
 from tallystick.client.earlier_proofs import EarlierProofs
 from tallystick.client.own_node import KnownBefore, OwnNode, check_not_after
-from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
+from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, document_of, read_proof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
 from tallystick.host.ml_dsa import ml_dsa_verifier
@@ -141,7 +141,7 @@ class Verifier:
         if found.path is None:
             return None
         try:
-            kept = self._earlier.of(found.path.with_name(found.path.name.removesuffix(PROOF)))
+            kept = self._earlier.of(document_of(found.path))
         except OSError as error:
             self.warnings.append(f"earlier proofs are not looked for: {error.strerror}")
             return None
