@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 
 import pytest
@@ -26,6 +27,14 @@ BEGAN = datetime(2000, 1, 1, tzinfo=UTC)
 EVER = datetime(1951, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp()) * 1000
 EC, RSA, LONG = founded("ec"), founded("rsa"), founded("rsa", has_between=True)
+
+
+def named_by_bits(certificate: bytes) -> bytes:
+    """The same with names whose text is bits."""
+    begins = rb"(\x55\x04\x03)\x0c(.)."  # of a common name in UTF-8
+    made = re.sub(begins, lambda found: found[1] + b"\x03" + found[2] + b"\0", certificate, flags=re.DOTALL)
+    assert made != certificate
+    return made
 
 
 def judged(response: bytes, *roots: Holder, note: bytes = NOTE) -> TimeStamp:
@@ -239,6 +248,7 @@ def test_a_token_of_another_note_is_one_whoever_signed_it() -> None:
         ({"accuracy": {"seconds": -1}}, "accurate to -1 s"),
         ({"embedded": [EC.signer.der] * (MAX_CERTIFICATES + 1)}, "more than 16 certificates"),
         ({"embedded": [b"\x30\x03\x02\x01\x01"]}, "a certificate in the token is malformed"),
+        ({"embedded": [named_by_bits(EC.signer.der)]}, "a certificate in the token is malformed"),
     ],
 )
 def test_what_does_not_count_shows_nothing_and_hinders_nothing(changes: dict[str, Any], words: str) -> None:
@@ -345,6 +355,7 @@ def test_certificates_are_written_anew_in_one_order(order: list[bytes]) -> None:
         (b"no PEM", "no certificate in PEM"),
         (EC.signer.pem, "no root in it"),
         (EC.root.pem * 33, "33 certificates in it, 32 allowed"),
+        (DER_cert_to_PEM_cert(named_by_bits(EC.root.der)).encode(), "a certificate in it is malformed"),
     ],
 )
 def test_a_file_without_a_root_is_none_of_an_authority(pem: bytes, words: str) -> None:

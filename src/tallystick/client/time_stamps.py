@@ -239,8 +239,11 @@ def _loaded(der: bytes) -> "Certificate":
 
 def _read_whole(one: "Certificate") -> None:
     """Read what is asked of a certificate later: the library does so no sooner. Raises `ValueError`."""
-    one.subject.rfc4514_string(), one.issuer.public_bytes(), one.not_valid_before_utc, one.not_valid_after_utc
-    _has_weak_signature(one)
+    try:
+        one.subject.rfc4514_string(), one.issuer.public_bytes(), one.not_valid_before_utc, one.not_valid_after_utc
+        _has_weak_signature(one)
+    except TypeError as error:  # of a name whose text is bits
+        raise ValueError(str(error)) from None
 
 
 def _is_of_signer(one: "Certificate", token: TokenFile) -> bool:
