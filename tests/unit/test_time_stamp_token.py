@@ -1,6 +1,7 @@
 """Time stamp tokens as they come: read without trust, bounded, and judged under named authorities."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -363,6 +364,15 @@ def test_a_file_without_a_root_is_none_of_an_authority(pem: bytes, words: str) -
         certificates_in(pem)
     with pytest.raises(DamagedStore, match="trust remove x, then add it anew"):
         TimeStamps(lambda: {"x": pem}).judge(NOTE, EC.token().response(NOTE))
+
+
+def test_a_number_that_the_library_complains_of_is_no_complaint_to_the_user() -> None:
+    one = certified("Old", serial=1).der
+    zero = one.replace(b"\xa0\x03\x02\x01\x02\x02\x01\x01", b"\xa0\x03\x02\x01\x02\x02\x01\x00")
+    assert zero != one
+    with warnings.catch_warnings(action="error"):
+        found = certificates_in(EC.root.pem + DER_cert_to_PEM_cert(zero).encode())
+    assert [(each.subject, each.is_root) for each in found] == [("CN=Root ec", True), ("CN=Old", False)]
 
 
 def test_what_a_file_holds_is_told() -> None:
