@@ -110,7 +110,7 @@ class TimeStamps:
 
     def _judge_signer(self, note: bytes, token: TokenFile) -> TimeStamp:
         try:
-            embedded = list(map(_loaded, token.certificates))
+            embedded = [one for one in map(_loaded, token.certificates) if one is not None]
             signer, trusted = self._signer(token, embedded)
         except Refused as refused:
             return TimeStamp(state="unreadable", reason=refused.reason)
@@ -226,7 +226,8 @@ def _kept(name: str, pem: bytes) -> _Named:
         raise DamagedStore(f"the file of the authority {name} is damaged: {problem}; {advice}") from None
 
 
-def _loaded(der: bytes) -> "Certificate":
+def _loaded(der: bytes) -> "Certificate | None":
+    """One that a token holds; `None`: it is malformed, and left out, as nobody signed that it is there."""
     from cryptography import x509  # noqa: PLC0415  # optional
 
     try:
@@ -235,7 +236,7 @@ def _loaded(der: bytes) -> "Certificate":
             _read_whole(one)
             return one
     except (ValueError, x509.InvalidVersion, Warning):
-        raise Refused(Rule.P14, "a certificate in the token is malformed") from None
+        return None
 
 
 def _read_whole(one: "Certificate") -> None:
