@@ -42,6 +42,19 @@ _DROP = """async ([target, files]) => {
   }
 }"""
 
+_HELD_BACK = """() => {
+  const held = new Promise((resume) => {
+    window.goOn = async () => {
+      resume();
+      await new Promise((done) => setTimeout(done));
+    };
+  });
+  Blob.prototype.arrayBuffer = async () => {
+    await held;
+    return new ArrayBuffer(8);
+  };
+}"""
+
 
 def drop(page: Page, *files: Any) -> None:
     page.evaluate(_DROP, ["#drop", [[one["name"], list(one["buffer"])] for one in files]])
@@ -352,6 +365,23 @@ def test_what_is_asked_for_counts_for_all_files(browser: Browser) -> None:
     assert page.inner_text("#asked-summary") == "issuer University of Ben"
     page.click("text=Ask for anything")
     page.wait_for_selector("[data-result=verified]")
+    checked(page)
+
+
+def test_a_policy_that_is_read_too_late_or_not_at_all_is_not_asked_for(browser: Browser) -> None:
+    page = opened(browser)
+    page.click("#asked-summary")
+    page.set_input_files("#policy", [file("any.policy", b"no policy\n")])
+    page.evaluate(_HELD_BACK)
+    page.click("text=Ask so")
+    page.click("text=Ask for anything")
+    page.evaluate("window.goOn()")
+    assert [page.inner_text("#policy-error"), page.inner_text("#status")] == ["", "Nothing more is asked for."]
+    page.set_input_files("#policy", [file("gone.policy", b"no policy\n")])
+    page.evaluate("() => { File.prototype.slice = () => { throw new DOMException('gone'); }; }")
+    page.click("text=Ask so")
+    page.wait_for_selector("#policy-error:has-text('gone.policy cannot be read')")
+    assert page.inner_text("#asked-summary") == "Any issuer, at any age of its status"
     checked(page)
 
 
