@@ -159,6 +159,10 @@ def test_what_was_removed_and_is_planted_again_counts_once_it_is_confirmed(brows
     write(page, text_of([]))
     write(page, planted_again)
     page.wait_for_selector("[data-result=not_trusted]")
+    confirm(page)
+    page.wait_for_selector("[data-result=verified]")
+    write(page, planted_again.replace('"corpus"', '"another"'))  # whose name the user did not give it
+    page.wait_for_selector("[data-result=not_trusted]")
     checked(page)
 
 

@@ -32,6 +32,11 @@ def test_vectors_are_judged_as_listed(suite):
 
 
 @needs_node
+def test_what_is_verified_is_kept_as_far_as_there_is_room():
+    run_suite("trust.test.js")
+
+
+@needs_node
 def test_names_geneses_and_certificates_are_refused_in_the_same_words():
     given = parts()
     refusals = {said.partition(" ")[0] for of_kind in given.values() for *_, said in of_kind if said is not None}
