@@ -174,3 +174,7 @@ def test_what_hinders_is_said(small: tuple[ProvenLedger, AnyCertificate, Path], 
             *(case(f"{path}: {said}", folder, made, said, {path: data}) for path, data, said in changes),
         ],
     )
+
+
+def test_a_newer_proof_has_to_be_of_the_certificate_and_of_a_later_block() -> None:
+    run_suite("newer.test.js")
