@@ -17,15 +17,15 @@ const WHY_CONFIRMED =
 let forms = 0;
 const copied = new Set();
 
-/** Remember what was copied out of a file's own claims: as an id to be trusted it is refused. */
+/** Remember what was copied out of what files and mirrors say of themselves: as an id to be trusted it is refused. */
 export function watchClaims() {
   document.addEventListener("copy", () => {
     const selection = getSelection();
     if (selection.rangeCount === 0) return;
-    const range = selection.getRangeAt(0); // whether it begins in claims, ends in them, or goes over them
-    const met = [...document.querySelectorAll(".claims")].filter((one) => range.intersectsNode(one));
-    const claimed = met.map((one) => one.textContent).join(" ");
-    for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) if (claimed.includes(id)) copied.add(id);
+    const results = byId("results");
+    if (!selection.getRangeAt(0).intersectsNode(results)) return; // it begins in them, ends in them, or goes over them
+    const told = results.textContent;
+    for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) if (told.includes(id)) copied.add(id);
   });
 }
 
@@ -97,7 +97,7 @@ function entered(store, claimed, idText, from, name) {
   const ledgerId = readId(idText);
   if (copied.has(ledgerId)) {
     throw new TrustError(
-      "This id was copied from what the file claims: it shows nothing. Get it from one of the ledger's members, on another way.",
+      "This id was copied from what was given here: a file or a mirror says it of itself, which shows nothing. Get it from one of the ledger's members, on another way.",
     );
   }
   if (claimed !== null && ledgerId !== claimed) {

@@ -239,7 +239,7 @@ def test_an_id_that_was_copied_from_the_claims_is_refused(browser: Browser) -> N
     page.locator("#trust-form").get_by_label("Where do you have it from?").fill(FROM)
     page.locator("#trust-form").get_by_role("button").click()
     assert page.input_value("#trust-form textarea").strip() == LEDGER
-    assert "copied from what the file claims" in page.inner_text("#trust-form .error")
+    assert "copied from what was given here" in page.inner_text("#trust-form .error")
     checked(page)
 
 
