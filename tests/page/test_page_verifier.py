@@ -32,8 +32,9 @@ def test_vectors_are_judged_as_listed(suite):
 
 
 @needs_node
-def test_what_is_verified_is_kept_as_far_as_there_is_room():
-    run_suite("trust.test.js")
+@pytest.mark.parametrize("suite", ["files.test.js", "trust.test.js"])
+def test_what_is_read_and_kept_is_bounded(suite):
+    run_suite(suite)
 
 
 @needs_node
