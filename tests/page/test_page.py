@@ -40,6 +40,7 @@ _DROP = """async ([target, files]) => {
     const how = { bubbles: true, cancelable: true, dataTransfer: transfer };
     document.querySelector(target).dispatchEvent(new DragEvent(kind, how));
   }
+  return document.querySelectorAll(".card-actions button:enabled").length;
 }"""
 
 _HELD_BACK = """() => {
@@ -57,7 +58,8 @@ _HELD_BACK = """() => {
 
 
 def drop(page: Page, *files: Any) -> None:
-    page.evaluate(_DROP, ["#drop", [[one["name"], list(one["buffer"])] for one in files]])
+    savable = page.evaluate(_DROP, ["#drop", [[one["name"], list(one["buffer"])] for one in files]])
+    assert savable == 0, "while files are verified, what is shown may not count any more"
     page.wait_for_selector("#results[aria-busy=false]:not([hidden])")
 
 
