@@ -185,7 +185,7 @@ def test_a_verdict_keeps_the_time_at_which_it_was_judged(browser: Browser) -> No
     trust(page)
     give(page, document(), proof("base-valid"))
     page.clock.set_fixed_time(NOW_MS / 1000 + 400 * 86_400)
-    give(page, document("other.txt", b"x"))
+    drop(page, document("other.txt", b"x"))
     page.click("text=Print statement >> nth=0")
     assert "2025-06-16 15:06:40" in (page.locator("#statement").text_content() or "")
     checked(page)
@@ -420,6 +420,9 @@ def test_strange_text_is_written_out_and_markup_is_text(browser: Browser) -> Non
     give(page, document(name), proof("base-valid", f"{name}.tlog-proof"))
     assert page.inner_text(".card h3").startswith("a\\u{202e}b<img src=x onerror=pwned=1>.txt is not verified")
     assert page.locator("img").count() == 0
+    with page.expect_download() as download:
+        page.click("text=Save as JSON")
+    assert download.value.suggested_filename.startswith("a_u{202e}b")
     checked(page)
 
 
