@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { NOTHING_ASKED } from "../../page/asked.js";
 import { TrustError, TrustStore } from "../../page/trust.js";
-import { CASES, judgeCase, readVector } from "./given.js";
+import { verdictOn } from "../../page/verifier.js";
+import { CASES, LISTED, judgeCase, readVector } from "./given.js";
 
 /** The storage of a page, of so many characters. */
 class Storage {
@@ -50,3 +52,25 @@ test("where there is no room for a header, either, nothing is changed, which is 
   assert.throws(() => keep(store), TrustError);
   for (const one of [store, new TrustStore(storage)]) assert.deepEqual(one.list()[0].anchors, []);
 });
+
+for (const isShared of [false, true]) {
+  const where = isShared ? "from disk" : "at an address of its own";
+  test(`another page that writes without end ends in words, ${where}`, async () => {
+    const storage = new Storage(100_000);
+    const store = new TrustStore(storage, isShared);
+    store.add(anchor.ledger_id, "corpus", "a test", 0);
+    const [entry] = store.list();
+    let reads = 0;
+    storage.getItem = () => {
+      reads += 1;
+      const planted = { proof: Buffer.from(`proof ${reads}`).toString("base64"), members: null };
+      const earlier = { ...anchor, index: 1, timestamp_ms: 1, block_hash: String(reads).padStart(64, "0") };
+      const changed = { ...entry, anchors: [earlier], shownBy: planted };
+      return JSON.stringify({ format: 1, ledgers: [changed], conflicts: [] });
+    };
+    const file = { name: "kept", document: null, proof: shownBy.proof, members: null, payload: null };
+    const asked = { nowMs: LISTED.now_ms, ...NOTHING_ASKED };
+    await assert.rejects(verdictOn(file, asked, store), TrustError);
+    assert.ok(reads < 300, `${reads} times`);
+  });
+}
