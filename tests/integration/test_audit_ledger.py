@@ -96,6 +96,14 @@ def test_a_smaller_fork_of_the_members_is_convicted_by_the_next_audit(tmp_path, 
     assert "another ledger's" in said["detail"]
 
 
+def test_a_mirror_in_the_name_of_another_ledger_is_another_log(tmp_path, mirrored):
+    """Its checkpoint says to be of the ledger, and what stands beside it is of another genesis."""
+    path, other = mirrored.write() / "checkpoint", "ab" * 32
+    path.write_text(path.read_text().replace(GENESIS.ledger_id.hex(), other))
+    args = ("audit", str(mirrored.folder), "--ledger", other, "--trust", "trust")
+    assert Rule.P3.name in in_json(*args, cwd=tmp_path, expect=ExitCode.NOT_TRUSTED)["detail"]
+
+
 def test_evidence_is_of_one_ledger_alone(tmp_path, mirrored):
     audit(tmp_path, mirrored.write())
     fork = Mirrored(tmp_path / "x", "fork").forge(9, "ben")
