@@ -93,6 +93,9 @@ def test_a_web_server_and_a_folder_give_the_same_proof(folder: Path) -> None:
         ("https://", "is no URL of a folder"),
         ("https://log.example/?at=1", r"is no URL of a folder; name it without \? and #"),
         ("http://log.example:port", "is no URL; name"),
+        ("HTTPS://ada:secret@log.example/?at=1", r"^HTTPS://log.example/\?… is no URL of a folder"),
+        ("https:/ada:secret@log.example", "there is no folder …@log.example; name"),
+        ("ada:secret@log.example", "there is no folder …@log.example; name"),
     ],
 )
 def test_what_names_no_mirror_is_told(where: str, said: str) -> None:
