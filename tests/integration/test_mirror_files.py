@@ -449,10 +449,35 @@ def test_a_stage_is_noted_when_it_is_on_the_disk(
         assert str((folder / path).parent) in synced
 
 
-def test_a_long_way_to_catch_up_goes_on_from_its_last_stage_too(
-    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stage_that_is_beyond_an_older_checkpoint_is_passed_over(
+    ledger: ProvenLedger, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grow(ledger, 2)
+    """The next run is of a node, or of a backup, that is behind."""
+    monkeypatch.setattr(mirror_files, "_STAGE_WIDTH", 10)
+    grow(ledger, 1)
+    earlier = head_of(ledger)
+    grow(ledger, 10, 1)
+
+    def kill(size: int) -> None:
+        if size == 12:
+            raise Cut
+
+    with suppress(Cut):
+        publish(ledger, folder, kill)
+    assert (folder / ".tallystick-stage").read_bytes() == b"2 11"
+    mirror = MirrorFolder(folder, ledger.store)
+    with mirror.held():
+        mirror.publish(*earlier)
+    assert read_whole(files_in(folder)).checkpoint.size == 1
+
+
+@pytest.mark.parametrize(
+    ("noted", "sizes"), [(b"3 22", [42]), (b"3 2", [22, 42])], ids=["the stage", "of another block"]
+)
+def test_a_long_way_to_catch_up_goes_on_from_its_last_stage_too(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch, noted: bytes, sizes: list[int]
+) -> None:
+    grow(ledger, 1, 1)
     publish(ledger, folder)
     monkeypatch.setattr(mirror_files, "_STAGE_WIDTH", 10)
     grow(ledger, 20, 20)
@@ -464,10 +489,11 @@ def test_a_long_way_to_catch_up_goes_on_from_its_last_stage_too(
     with pytest.raises(CannotMake, match="make room"):
         publish(ledger, folder, fill_the_disk)
     assert read_whole(files_in(folder)).checkpoint.size == 2
-    assert (folder / ".tallystick-stage").exists()
-    sizes = list[int]()
-    publish(ledger, folder, sizes.append)
-    assert sizes == [42]
+    assert (folder / ".tallystick-stage").read_bytes() == b"3 22"
+    (folder / ".tallystick-stage").write_bytes(noted)
+    seen = list[int]()
+    publish(ledger, folder, seen.append)
+    assert seen == sizes
     read_whole(files_in(folder))
 
 
