@@ -11,7 +11,7 @@ import { sha256Of } from "./proof/hash.js";
 import { watchQuestion } from "./question.js";
 import { Results } from "./results.js";
 import { pause } from "./steps.js";
-import { TrustStore, usableStorage } from "./trust.js";
+import { TrustError, TrustStore, usableStorage } from "./trust.js";
 import { TrustPanel, watchClaims } from "./trust_view.js";
 import { verdictBy } from "./verifier.js";
 import { many, outcomeOf } from "./words.js";
@@ -116,11 +116,15 @@ async function verifyAll() {
   );
 }
 
-/** A fault of this page: what it was verifying is not shown, so that nobody waits for it or relies on it. */
+/** A fault of this page, or of others: what was being verified is not shown, so that nobody relies on it. */
 function failed(error) {
   progress(null);
   results.busy(false);
   showAll();
+  if (error instanceof TrustError) {
+    announce(error.message);
+    return;
+  }
   announce("The page failed while it verified; what is not shown is not verified. Use: tallystick verify");
   console.error(error);
 }

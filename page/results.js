@@ -34,10 +34,9 @@ export class Results {
     [this.table.filter, this.table.search] = ["all", ""];
   }
 
-  /** Whether files are being verified: nothing can be saved of what may count no more. */
+  /** Whether files are being verified: nothing that is shown from then on can be saved, as it may count no more. */
   busy(isBusy) {
     this.isRunning = isBusy;
-    for (const one of document.querySelectorAll("#found .card-actions button")) one.disabled = isBusy;
     byId("results").setAttribute("aria-busy", String(isBusy));
   }
 

@@ -10,20 +10,22 @@ const NOT_KEPT =
   "This browser keeps nothing for this page (private window, or storage is blocked): what you trust counts until the page is closed. Export it to have it again.";
 
 const ON_DISK =
-  "This page was opened from disk. In some browsers every other page that is opened from disk can change which ledgers are kept here: a ledger kept from before counts once you confirm it, each time the page is opened, and what was verified of it once its kept proof is verified anew. Compare its id with the one from its members. A page from a node of yours, at /verify, has a storage of its own.";
+  "This page was opened from disk: a ledger kept from before counts once you confirm its id, each time the page is opened.";
+const WHY_CONFIRMED =
+  "In some browsers every other page that is opened from disk can change which ledgers are kept here. So compare the id with the one from its members; what was verified of it before counts once its kept proof is verified anew. A page from a node of yours, at /verify, has a storage of its own.";
 
 let forms = 0;
 const copied = new Set();
 
-/** Remember what was copied out of a file's own claims: as an id to be trusted it is refused. */
+/** Remember what was copied out of what files and mirrors say of themselves: as an id to be trusted it is refused. */
 export function watchClaims() {
   document.addEventListener("copy", () => {
     const selection = getSelection();
     if (selection.rangeCount === 0) return;
-    const range = selection.getRangeAt(0); // whether it begins in claims, ends in them, or goes over them
-    const met = [...document.querySelectorAll(".claims")].filter((one) => range.intersectsNode(one));
-    const claimed = met.map((one) => one.textContent).join(" ");
-    for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) if (claimed.includes(id)) copied.add(id);
+    const results = byId("results");
+    if (!selection.getRangeAt(0).intersectsNode(results)) return; // it begins in them, ends in them, or goes over them
+    const told = results.textContent;
+    for (const [id] of String(selection).matchAll(/[0-9a-f]{64}/g)) if (told.includes(id)) copied.add(id);
   });
 }
 
@@ -95,7 +97,7 @@ function entered(store, claimed, idText, from, name) {
   const ledgerId = readId(idText);
   if (copied.has(ledgerId)) {
     throw new TrustError(
-      "This id was copied from what the file claims: it shows nothing. Get it from one of the ledger's members, on another way.",
+      "This id was copied from what was given here: a file or a mirror says it of itself, which shows nothing. Get it from one of the ledger's members, on another way.",
     );
   }
   if (claimed !== null && ledgerId !== claimed) {
@@ -107,6 +109,11 @@ function entered(store, claimed, idText, from, name) {
   return store.add(ledgerId, name, from, Date.now());
 }
 
+function noteOnDisk() {
+  const why = element("details", {}, element("summary", {}, "Why?"), element("p", {}, WHY_CONFIRMED));
+  return element("div", { class: "note" }, icon("warning"), element("div", {}, element("p", {}, ON_DISK), why));
+}
+
 /** The panel. `onChange` is called when other ledgers count than before. */
 export class TrustPanel {
   constructor(store, onChange) {
@@ -114,6 +121,7 @@ export class TrustPanel {
     this.onChange = onChange;
     byId("export").addEventListener("click", () => save("tallystick-trusted-ledgers.json", store.exported(Date.now())));
     byId("import").addEventListener("change", (event) => this.#preview(event.target));
+    if (store.isShared) fill(byId("disk-note"), noteOnDisk());
     this.#freshForm();
   }
 
@@ -131,10 +139,6 @@ export class TrustPanel {
       ...notes
         .filter((text) => text)
         .map((text) => element("p", { class: "note warning" }, icon("warning"), element("span", {}, text))),
-    );
-    fill(
-      byId("disk-note"),
-      ...(store.isShared ? [element("p", { class: "note" }, icon("warning"), element("span", {}, ON_DISK))] : []),
     );
     const entries = store.list();
     fill(

@@ -14,6 +14,8 @@ import { TrustError, decoded } from "./trust.js";
 const KEPT = "what shows it is kept in this browser, under Trusted ledgers";
 const NOT_KEPT = "it is not kept here: keep both files yourself";
 const ADVICE_WITHOUT_NEWER = "use another mirror; verified without it, the proof at hand counts as of its own status";
+/** So often a proof is verified anew because others changed meanwhile what is kept. */
+const MOST_TRIES = 8;
 const NO_DOCUMENT = { name: "kept", document: null, payload: null };
 const TIME_STAMP_BESIDE = {
   state: "not_verifiable",
@@ -91,15 +93,17 @@ function isBefore(one, other) {
 
 /**
  * The verdict by the proof at hand: `asked` {nowMs, issuer, atMs, freshMs, policy}. Returns it with the proof as it was
- * read, what could not be kept, as a warning or "", and whether it shows another history.
+ * read, what could not be kept, as a warning or "", and whether it shows another history. Raises `TrustError` if others
+ * change what is kept without end.
  */
 export async function verdictOn(file, asked, store) {
   const claimed = file.proof === null ? null : claimedLedger(file.proof);
-  for (;;) {
+  for (let tries = 0; tries < MOST_TRIES; tries += 1) {
     if (claimed !== null) await recall(claimed.ledgerId, asked.nowMs, store);
     const found = await verdictUnder(claimed?.ledgerId ?? null, file, asked, store);
     if (found !== null) return found;
   }
+  throw new TrustError("Other pages or tabs change what is kept here, over and over. Close them, and verify again.");
 }
 
 /**
@@ -108,7 +112,9 @@ export async function verdictOn(file, asked, store) {
  */
 export async function recall(ledgerId, nowMs, store) {
   store.reload();
-  for (let kept = store.untried(ledgerId); kept !== null; kept = store.untried(ledgerId)) {
+  for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+    const kept = store.untried(ledgerId);
+    if (kept === null) return;
     await verdictUnder(ledgerId, { ...NO_DOCUMENT, ...decoded(kept) }, { nowMs, ...NOTHING_ASKED }, store);
     store.wasTried(ledgerId, kept);
   }

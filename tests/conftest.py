@@ -140,8 +140,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    traced = item.config.stash.get(_TRACE, None) if _reaches_the_core(item) else None
+def pytest_pyfunc_call(pyfuncitem: pytest.Item) -> Generator[None, object, object]:
+    """The test alone is traced: what pytest does about each takes as long again."""
+    traced = pyfuncitem.config.stash.get(_TRACE, None) if _reaches_the_core(pyfuncitem) else None
     if traced is None:
         return (yield)
     _trace_with(*traced)

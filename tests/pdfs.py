@@ -37,6 +37,11 @@ def by_fpdf(text: str = "Diploma") -> bytes:
     return bytes(pdf.output())
 
 
+def as_by_pdf_lib() -> bytes:
+    """MuPDF and pdf-lib leave a line empty before the trailer; the latter ends the file without one."""
+    return by_reportlab().replace(b"\ntrailer\n", b"\n\ntrailer\n").rstrip(b"\n")
+
+
 def with_attachments() -> bytes:
     """Written by fpdf2, which puts an attachment in: a name tree is there already."""
     pdf = FPDF()
@@ -81,7 +86,7 @@ PRODUCERS: Final[dict[str, Callable[[Path], bytes]]] = {
     "qpdf, object streams": lambda folder: by_qpdf(by_reportlab(), folder, *OBJECT_STREAMS),
     "qpdf, linearized": lambda folder: by_qpdf(by_reportlab(), folder, *LINEARIZED),
     "qpdf, both": lambda folder: by_qpdf(by_chromium(folder), folder, *LINEARIZED, *OBJECT_STREAMS),
-    "no line ends it": lambda _: by_reportlab().rstrip(b"\n"),
+    "pdf-lib's table": lambda _: as_by_pdf_lib(),
     "written by hand": lambda _: by_hand(),
     "hybrid, as by an office program": lambda _: hybrid(),
 }
@@ -113,23 +118,22 @@ def kids() -> Iterator[tuple[int, bytes]]:
     yield 8, b"<< /Type /EmbeddedFile /Length 1 >>\nstream\nx\nendstream"
 
 
-def hybrid() -> bytes:
+def hybrid(held: bytes = b"4 0 << /Type /StructTreeRoot >>", rows: bytes = b"/Length 4 >>\nstream\n\2\0\5\0") -> bytes:
     """A PDF with a cross-reference table, and a stream for what is in an object stream, hidden from old readers."""
     out, places = bytearray(b"%PDF-1.7\n"), list[int]()
-    held = b"4 0 << /Type /StructTreeRoot >>"
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R /StructTreeRoot 4 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] >>",
         b"null",
         b"<< /Type /ObjStm /N 1 /First 4 /Length %d >>\nstream\n%b\nendstream" % (len(held), held),
-        b"<< /Type /XRef /Size 7 /W [1 2 1] /Index [4 1] /Length 4 >>\nstream\n\2\0\5\0\nendstream",
+        b"<< /Type /XRef /Size 7 /W [1 2 1] /Index [4 1] %b\nendstream" % rows,
     ]
     for number, value in enumerate(objects, start=1):
         places.append(len(out))
         out += b"%d 0 obj\n%b\nendobj\n" % (number, value) if number != 4 else b""
-    rows = [b"%010d 00000 n \n" % place for place in places]
-    rows[3] = b"0000000000 00000 f \n"
-    table = b"xref\n0 7\n0000000000 65535 f \n" + b"".join(rows)
+    entries = [b"%010d 00000 n \n" % place for place in places]
+    entries[3] = b"0000000000 00000 f \n"
+    table = b"xref\n0 7\n0000000000 65535 f \n" + b"".join(entries)
     trailer = b"trailer\n<< /Size 7 /Root 1 0 R /XRefStm %d >>\n" % places[5]
     return bytes(out + table + trailer + b"startxref\n%d\n%%%%EOF\n" % len(out))

@@ -1,7 +1,7 @@
 """A time stamping authority (RFC 3161) for tests: right, or wrong in any one way; made with asn1crypto."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 YEAR: Final = timedelta(days=365)
-_POLICY: Final = "1.3.6.1.4.1.99999.1"
 _HASHES: Final = {one.name: one for one in (hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512())}
 
 
@@ -98,6 +97,8 @@ class Token(NamedTuple):
     """`None`: that of the request."""
     has_nonce: bool = True
     signs_with: str = "sha256"
+    is_pss: bool = False
+    policy: str = "1.3.6.1.4.1.99999.1"
     status: int = 0
     is_signature_bad: bool = False
     names_certificate: Holder | None = None
@@ -118,7 +119,7 @@ class Token(NamedTuple):
         imprint = self.imprint if self.imprint is not None else hashlib.new(self.hash_name, message).digest()
         info: dict[str, Any] = {
             "version": 1,
-            "policy": _POLICY,
+            "policy": self.policy,
             "message_imprint": {"hash_algorithm": {"algorithm": self.hash_name}, "hashed_message": imprint},
             "serial_number": 7,
             "gen_time": self.time if isinstance(self.time, datetime) else NOW,
@@ -143,7 +144,7 @@ class Token(NamedTuple):
         if self.has_signing_certificate:
             attributes.append(self._signing_certificate())
         signed_attributes = cms.CMSAttributes(attributes)
-        signature = _sign(self.signer.key, signed_attributes.dump(), algorithm)
+        signature = _sign(self.signer.key, signed_attributes.dump(), algorithm, is_pss=self.is_pss)
         if self.is_signature_bad:
             signature = signature[:-1] + bytes((signature[-1] ^ 1,))
         loaded = asn1_x509.Certificate.load(self.signer.der)
@@ -155,7 +156,7 @@ class Token(NamedTuple):
             ),
             "digest_algorithm": {"algorithm": self.signs_with},
             "signed_attrs": signed_attributes,
-            "signature_algorithm": _signature_algorithm(self.signer.key, self.signs_with),
+            "signature_algorithm": _signature_algorithm(self.signer.key, self.signs_with, is_pss=self.is_pss),
             "signature": signature,
         }
         encapsulated = cms.EncapsulatedContentInfo(
@@ -187,7 +188,9 @@ def _tagged(tag: int, body: bytes) -> bytes:
     return bytes((tag, 0x80 | len(length))) + length + body
 
 
-def _sign(key: Any, data: bytes, algorithm: Any) -> bytes:
+def _sign(key: Any, data: bytes, algorithm: Any, *, is_pss: bool) -> bytes:
+    if is_pss:
+        return bytes(key.sign(data, padding.PSS(padding.MGF1(algorithm), algorithm.digest_size), algorithm))
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(data, padding.PKCS1v15(), algorithm)
     if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -195,7 +198,12 @@ def _sign(key: Any, data: bytes, algorithm: Any) -> bytes:
     return bytes(key.sign(data, ec.ECDSA(algorithm)))
 
 
-def _signature_algorithm(key: Any, hash_name: str) -> algos.SignedDigestAlgorithm:
+def _signature_algorithm(key: Any, hash_name: str, *, is_pss: bool) -> algos.SignedDigestAlgorithm:
+    if is_pss:
+        digest = {"algorithm": hash_name}
+        mask = {"algorithm": "mgf1", "parameters": digest}
+        stated = {"hash_algorithm": digest, "mask_gen_algorithm": mask, "salt_length": _HASHES[hash_name].digest_size}
+        return algos.SignedDigestAlgorithm({"algorithm": "rsassa_pss", "parameters": stated})
     if isinstance(key, rsa.RSAPrivateKey):
         return algos.SignedDigestAlgorithm({"algorithm": f"{hash_name}_rsa"})
     if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -237,6 +245,7 @@ class Answer(NamedTuple):
     encoding: str | None = None
     """As which the body is said to be compressed."""
     has_headers_that_never_end: bool = False
+    has_body_that_never_ends: bool = False
 
 
 class Asked(NamedTuple):
@@ -246,12 +255,15 @@ class Asked(NamedTuple):
     nonce: int | None
     wants_certificates: bool
     kind: str
+    encoding: str
+    """As which the answer may be compressed."""
 
     @classmethod
-    def of(cls, body: bytes, kind: str) -> "Asked":
+    def of(cls, body: bytes, headers: Mapping[str, str]) -> "Asked":
         read = tsp.TimeStampReq.load(body)
         imprint = read["message_imprint"]["hashed_message"].native
-        return cls(imprint, read["nonce"].native, read["cert_req"].native, kind)
+        said = headers["Content-Type"], headers["Accept-Encoding"]
+        return cls(imprint, read["nonce"].native, read["cert_req"].native, *said)
 
 
 @contextmanager
@@ -263,7 +275,7 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            asked.append(Asked.of(body, self.headers["Content-Type"]))
+            asked.append(Asked.of(body, dict(self.headers)))
             told = answer(asked[-1])
             self.send_response(told.code)
             self.send_header("Content-Type", told.kind)
@@ -272,12 +284,16 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked
             if told.has_headers_that_never_end:
                 self._drip()
                 return
+            if told.has_body_that_never_ends:
+                self.end_headers()
+                self._drip()
+                return
             self.send_header("Content-Length", str(len(told.body)))
             self.end_headers()
             self.wfile.write(told.body)
 
         def _drip(self) -> None:
-            """A byte of a header now and then, until the client is gone."""
+            """A byte of the header or the body now and then, until the client is gone."""
             with suppress(OSError):
                 self.flush_headers()
                 while not stopped.wait(0.02):

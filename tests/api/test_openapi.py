@@ -16,7 +16,7 @@ from tests.api.conftest import Doors
 from tallystick.api.openapi import document
 from tallystick.api.routes import ENDPOINTS
 
-EXAMPLES = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
 

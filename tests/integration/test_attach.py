@@ -137,7 +137,7 @@ def test_what_cannot_carry_a_proof_is_told_before_anything_is_sent(user: User) -
     log_size = user.log_size()
     said = user.said("certify", "diploma.pdf", "notes.txt", "--attach", expect=2)
     assert "notes.txt is no PDF file" in said
-    assert "certify it without --attach: its proof then stands beside it. Nothing was sent" in said
+    assert "leave out --attach: its proof then stands beside it. Nothing was sent" in said
     for more in (["--no-wait"], ["--no-proof"], ["--proofs-to", "x"]):
         assert "--attach puts proofs into the PDF files" in user.said(
             "certify", "diploma.pdf", "--attach", *more, expect=2

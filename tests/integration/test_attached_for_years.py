@@ -99,6 +99,10 @@ def test_the_mark_of_a_proof_is_found_wherever_the_pieces_end(
     for extra, marked in ((b"%PDF-1.7\n", Marked.ELSEWHERE), (b" ", Marked.NOT)):
         (attached.folder / "other").write_bytes(extra + attached.diploma.read_bytes())
         assert mark_in(attached.folder / "other") is marked
+    line = b"\n%%tallystick.pdf-proof.v1 prefix=%d proof=1 members=- payload=-"
+    before = b"%PDF-1.7" + line % 1
+    (attached.folder / "other").write_bytes(before + line % len(before) + b"\n")
+    assert mark_in(attached.folder / "other") is Marked.THERE, "as for verify, of two with a newline in common"
     assert mark_in(attached.folder / "none") is Marked.NOT
 
 

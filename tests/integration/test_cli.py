@@ -21,6 +21,7 @@ from tests.builders import GENESIS
 from typer.testing import CliRunner, Result
 
 from tallystick.api import views
+from tallystick.cli import output
 from tallystick.cli.app import app
 from tallystick.cli.output import Terminal
 from tallystick.consensus.signing_guard import Floor, Signed
@@ -628,3 +629,24 @@ def test_the_installed_command_is_the_same(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("tallystick")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == tallystick("--version", cwd=tmp_path).stdout
+
+
+def test_where_the_shell_does_not_find_the_command_its_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after `make demo`, which installs it into `.venv`."""
+    program = tmp_path / "the bin" / "tallystick"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    output.say_how_to_find_it()
+    told = capsys.readouterr().out.splitlines()[-1]
+    asked = subprocess.run(
+        ["/bin/bash", "-c", f"{told}; command -v tallystick"], capture_output=True, text=True, check=True
+    )
+    assert asked.stdout == f"{program}\n"
+    monkeypatch.setenv("PATH", str(program.parent))
+    output.say_how_to_find_it()
+    assert capsys.readouterr().out == ""

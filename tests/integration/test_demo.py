@@ -17,6 +17,7 @@ from tallystick.demo.account import Account
 from tallystick.demo.closing_view import show_account
 from tallystick.demo.play import LEDGER_NAME
 from tallystick.ledger.genesis import make_genesis
+from tallystick.problems import StoreError
 from tallystick.storage.store import Store
 
 
@@ -107,6 +108,21 @@ def test_the_demo_ends_well_and_leaves_only_the_kept_ledger_and_a_proof(
     shown = cli("show", "certificate", revoked, cwd=tmp_path).stdout
     assert "Diploma: Grace Hopper, PhD" in shown
     assert "revoked (mistake), since 2" in shown
+
+
+def test_what_no_demo_left_is_not_replaced(tmp_path: Path) -> None:
+    """An editor's copy, say, of the diploma that was changed by hand."""
+    (tmp_path / "report.txt").write_bytes(REPORT)
+    folder = tmp_path / "tallystick-demo-proof"
+    folder.write_text("mine")
+    told = "tallystick-demo-proof is no folder; move it away, or name another file with --chain"
+    assert told in cli("demo", "report.txt", cwd=tmp_path, expect=StoreError.exit_code).stderr
+    folder.unlink()
+    folder.mkdir()
+    (folder / "hamilton.txt~").write_text("mine")
+    told = "tallystick-demo-proof has a file hamilton.txt~, which no demo left there; move it away, or"
+    assert told in cli("demo", "report.txt", cwd=tmp_path, expect=StoreError.exit_code).stderr
+    assert [one.name for one in folder.iterdir()] == ["hamilton.txt~"]
 
 
 def _check_handed_on(folder: Path, ledger_id: str) -> None:

@@ -78,8 +78,7 @@ def test_members_sign_the_ends_of_epochs_by_ml_dsa_and_verify_tells_it(two: Netw
     assert f"{kept}, with ML-DSA-44 signatures of 2 members that the new one lacks" in replaced
 
     def is_renewed_by_ml_dsa() -> bool:
-        """Until a later epoch has ended so, a renewed proof is an ordinary one."""
-        path.write_bytes(signed)
+        """Until a later epoch has ended so, a renewed proof is an ordinary one; the one that is kept is remembered."""
         if not is_renewed(first, path):
             return False
         (verdict,) = told("verify", report, "--ledger", ledger_id)["files"]

@@ -23,11 +23,11 @@ from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringO
 from tests import pdfs
 from tests.pdfs import OTHER_PROOF, PROOF
 
-from tallystick.client import pdf_files, pdf_reading
+from tallystick.client import pdf_files, pdf_objects, pdf_reading
 from tallystick.client.drafts import files_below
 from tallystick.client.pdf_files import Carried, as_it_was, attach, carried_in, read_base
 from tallystick.client.pdf_reading import CannotAttach, Pdf
-from tallystick.client.pdf_revision import AttachedProof, find_mark, write_revision
+from tallystick.client.pdf_revision import AttachedProof, PdfBase, find_mark, write_revision
 from tallystick.client.pdf_syntax import MalformedPdf
 from tallystick.client.proof_files import find_proof
 from tallystick.ledger.errors import Rule
@@ -236,7 +236,7 @@ def with_signature(is_made: bool) -> bytes:
 
 def test_a_signed_pdf_is_refused(tmp_path: Path) -> None:
     told = refused(tmp_path / "a.pdf", with_signature(is_made=True))
-    assert "a.pdf is signed: to attach anything would break its signature; certify it without --attach" in told
+    assert "a.pdf is signed: to attach anything would break its signature; leave out --attach" in told
     made(tmp_path / "a.pdf", with_signature(is_made=False))
     form = b"/Type /Catalog /Pages 2 0 R /AcroForm << /Fields [] /SigFlags 3 >>"
     assert "is signed" in refused(tmp_path / "a.pdf", pdfs.by_hand(form))
@@ -245,7 +245,7 @@ def test_a_signed_pdf_is_refused(tmp_path: Path) -> None:
 def test_a_locked_pdf_is_refused(tmp_path: Path) -> None:
     writer = PdfWriter(BytesIO(pdfs.by_reportlab()))
     writer.encrypt("", "owner", algorithm="RC4-128")
-    assert "a.pdf is locked (encrypted): nothing can be attached to it; certify it" in refused(
+    assert "a.pdf is locked (encrypted): nothing can be attached to it; leave out" in refused(
         tmp_path / "a.pdf", written(writer)
     )
     told = refused(tmp_path / "a.pdf", pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R /Perms << /UR3 3 0 R >>"))
@@ -286,7 +286,7 @@ def test_an_attachment_by_another_program_stays_and_is_no_proof(tmp_path: Path) 
 def test_what_is_no_sound_pdf_is_refused(tmp_path: Path, pdf: bytes, why: str) -> None:
     told = refused(tmp_path / "a.pdf", pdf)
     assert why in told
-    assert told.endswith("certify it without --attach: its proof then stands beside it")
+    assert told.endswith("leave out --attach: its proof then stands beside it")
 
 
 def test_a_large_pdf_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +371,14 @@ def test_an_older_update_of_the_pdf_is_part_of_it(tmp_path: Path) -> None:
     assert len(page["/Annots"]) == 1
 
 
+def test_what_is_about_another_section_is_not_carried_over() -> None:
+    base = read_base(pdfs.by_hand())
+    own = (b"Type", b"W", b"Index", b"Length", b"Filter", b"DecodeParms", b"DL", b"XRefStm", b"Prev")
+    base.trailer.update(dict.fromkeys((*own, b"Info"), b"77"))
+    written = write_revision(base, PROOF)
+    assert [one for one in (*own, b"Info") if b"/%b 77" % one in written] == [b"Info"]
+
+
 def test_a_pdf_may_hold_one_that_carries_a_proof(tmp_path: Path) -> None:
     """Its mark stands at another place than it names: that is no revision of the outer one."""
     inner = made(tmp_path / "inner.pdf", pdfs.by_reportlab()).read_bytes()
@@ -429,9 +437,11 @@ def graded(catalog: bytes = b"", more: dict[int, bytes] | None = None) -> bytes:
     return pdfs.by_hand(b"/Type /Catalog /Pages 2 0 R " + catalog, PASSED | (more or {}))
 
 
-def updated(entry: bytes = b"", number: int = 4, value: bytes | None = None, trailer: bytes = b"") -> bytes:
-    """The same, with an incremental update that says PASSED."""
-    pdf = graded()
+def updated(
+    entry: bytes = b"", number: int = 4, value: bytes | None = None, trailer: bytes = b"", first: bytes = b""
+) -> bytes:
+    """The same, with an incremental update that says PASSED; `first`: in the trailer before it."""
+    pdf = graded().replace(b"/Root 1 0 R >>", b"/Root 1 0 R %b>>" % first)
     written = b"%d 0 obj\n%b\nendobj\n" % (number, value or text_of(4, b"PASSED")[1])
     row = entry or b"%010d 00000 n \n" % len(pdf)
     before = pdf.rindex(b"xref\n0 ")
@@ -459,7 +469,25 @@ def nested() -> bytes:
     return pdf.replace(b"trailer\n", b"%010d 00000 n \ntrailer\n" % pdf.index(b"6 0 obj"))
 
 
+def predicted(kind: bytes) -> bytes:
+    """The row of a table, compressed with a predictor of this kind."""
+    held = zlib.compress(kind + b"\2\0\5\0")
+    about = b"/Filter /FlateDecode /DecodeParms << /Predictor 15 /Columns 4 >> /Length %d >>\nstream\n%b"
+    return about % (len(held), held)
+
+
 STRANGE = {
+    "encrypted before it was updated": (updated(first=b"/Encrypt << >> "), "is locked"),
+    "an object 0": (graded().replace(b"0000000000 65535 f", b"0000000009 00000 n"), "it has an object 0"),
+    "more rows than bytes": (
+        graded().replace(b"xref\n0 6\n", b"xref\n0 99999999\n"),
+        "its table of objects is too long",
+    ),
+    "an object and more in its stream": (
+        pdfs.hybrid(b"4 0 << /Type /StructTreeRoot >> 4"),
+        "holds objects out of order",
+    ),
+    "an unusual predictor": (pdfs.hybrid(rows=predicted(b"\1")), "compressed in an unusual way"),
     "numbers too high": (graded().replace(b"/Size 6", b"/Size 2147483647"), "higher than readers take"),
     "linearized, with another first page": (
         LINEARIZED.replace(b"/O 8", b"/O 9"),
@@ -477,7 +505,9 @@ STRANGE = {
         "not in the form of one",
     ),
     "comment after trailer": (graded().replace(b"trailer\n", b"trailer\n%<< >>\n"), "not in the form of one"),
+    "two empty lines before the trailer": (graded().replace(b"trailer\n", b"\n\ntrailer\n"), "not in the form of one"),
     "comment in the table": (graded().replace(b"xref\n0 ", b"xref %\n0 "), "not in the form of one"),
+    "nested": (graded(more={5: b"[" * 70 + b"]" * 70}), "values are nested too deep"),
     "reference to no object": (graded(b"/Lang 6 0 R "), "refers to objects that it cannot have"),
     "such a reference, deep down": (graded(more={5: b"[<< /A [(x) 9 0 R] >>]"}), "objects that it cannot have"),
     "such a reference in a trailer": (updated(trailer=b"/Info 7 0 R "), "refers to objects that it cannot have"),
@@ -485,6 +515,10 @@ STRANGE = {
     "freed": (updated(b"0000000000 00001 f \n"), "its object 4 was replaced"),
     "freed catalog": (updated(b"0000000000 00001 f \n", number=1), "object 1 is missing"),
     "an entry twice": (graded().replace(b"xref\n0 6\n0000000000", b"xref\n0 1\n0000000000"), "not in the form of one"),
+    "in the table and in its stream": (
+        pdfs.hybrid().replace(b"0000000000 00000 f", b"0000000009 00000 n"),
+        "its object 4 is at two places",
+    ),
     "an object within another": (nested(), "a string does not end"),
     "linearized, of another length": (graded(b"/Linearized 1 /L 9999999 "), "says that it is linearized, and is not"),
 }
@@ -498,7 +532,9 @@ def test_what_readers_take_otherwise_is_refused(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "pdf", [graded(), updated(), updated(trailer=b"/Info << /Title (a) >> "), pdfs.hybrid()], ids=str
+    "pdf",
+    [graded(), updated(), updated(trailer=b"/Info << /Title (a) >> "), pdfs.hybrid(rows=predicted(b"\2"))],
+    ids=str,
 )
 def test_what_is_shown_stays_the_same(tmp_path: Path, pdf: bytes) -> None:
     (tmp_path / "before.pdf").write_bytes(pdf)
@@ -526,6 +562,21 @@ def test_the_finished_file_has_to_show_the_same(other: bytes) -> None:
     before.check_shown_by(Pdf(graded() + write_revision(read_base(graded()), PROOF)))
     with pytest.raises(MalformedPdf, match="would not show the same"):
         before.check_shown_by(Pdf(other))
+
+
+def test_the_finished_file_is_compared_with_the_pdf_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reader before and the writer agree on."""
+    path = made(tmp_path / "a.pdf", graded())
+    base = Pdf.base
+
+    def as_of_another(pdf: Pdf) -> PdfBase:
+        return base(pdf)._replace(catalog=base(pdf).catalog | {b"Pages": b"3 0 R"})
+
+    monkeypatch.setattr(Pdf, "base", as_of_another)
+    path.write_bytes(graded() + write_revision(read_base(graded()), PROOF))
+    changed = carried_in(path).changed
+    assert changed is not None
+    assert "with its proof it would not show the same" in changed.reason
 
 
 SIGNATURE = b"<< /Filter /Adobe.PPKLite /ByteRange [0 1 2 3] /Contents <00> >>"
@@ -583,12 +634,26 @@ def object_stream(entries: int, padding: int) -> bytes:
 
 def test_what_would_take_long_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
-    assert "larger than the file can hold" in refused(path, object_stream(900, 30_000_000))
+    assert "too large when it is decompressed" in refused(path, object_stream(900, 30_000_000))
     pages = {one: b"<< /Type /Pages /Kids [%d 0 R %d 0 R] >>" % (one + 1, one + 1) for one in range(6, 50)}
     wide = {2: pages[6].replace(b"7", b"6")} | PASSED | pages | {50: PASSED[3]}
     assert "its tree of pages does not end" in refused(path, pdfs.by_hand(more=wide))
     loop = graded(b"/Names << /EmbeddedFiles 5 0 R >> ", {5: b"<< /Kids [%b] >>" % (b"5 0 R " * 5_000)})
     assert "its list of attachments does not end" in refused(path, loop)
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "why"),
+    [("_MOST_ENTRIES", 5, "its table of objects is too long"), ("_MOST_DECODED_BYTES", 4, "when it is decompressed")],
+)
+def test_what_a_pdf_makes_a_reader_hold_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, why: str
+) -> None:
+    pdf = pdfs.hybrid(rows=predicted(b"\2"))
+    path = made(tmp_path / "a.pdf", pdf)
+    monkeypatch.setattr(pdf_objects, bound, most)
+    assert why in carried_in(path).changed.reason
+    assert why in refused(path, pdf)
 
 
 # ---- what is attached -----------------------------------------------------------------------------------------------
@@ -635,7 +700,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
 
 
 def test_owner_and_mode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that may not be given has no right to the file."""
     path = tmp_path / "a.pdf"
     path.write_bytes(pdfs.by_hand())
     path.chmod(0o640)
@@ -645,6 +709,26 @@ def test_owner_and_mode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     kept = path.stat()
     assert given == [(kept.st_uid, -1), (-1, kept.st_gid)]
     assert kept.st_mode & 0o777 == 0o640
+
+
+def test_a_group_that_may_not_be_given_gets_no_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, given = tmp_path / "a.pdf", os.chown
+    path.write_bytes(pdfs.by_hand())
+    try:
+        os.chown(path, -1, 12_345)
+    except PermissionError:
+        pytest.skip("NOT CHECKED, groups that may not be given: only root can give a file any group")
+    path.chmod(0o664)
+
+    def refuse(at: Path, user: int, group: int) -> None:
+        if group != -1:
+            raise PermissionError
+        given(at, user, group)
+
+    monkeypatch.setattr(os, "chown", refuse)
+    attach(path, PROOF, sha256(pdfs.by_hand()).digest())
+    assert path.stat().st_gid != 12_345
+    assert path.stat().st_mode & 0o777 == 0o604
 
 
 def test_a_file_of_several_names_is_refused(tmp_path: Path) -> None:

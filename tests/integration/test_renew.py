@@ -16,6 +16,7 @@ from tests.time_authority import founded, serving, stamping
 
 from tallystick.api.made_proof_views import ProofRenewed
 from tallystick.client.blocking import Client
+from tallystick.client.earlier_proofs import EarlierProofs
 from tallystick.client.made_proofs import ProofJudge
 from tallystick.client.own_node import own_node
 from tallystick.client.proof_files import PAYLOAD, PROOF, TIME_STAMP, read_proof
@@ -174,6 +175,16 @@ def test_an_older_one_or_one_of_the_same_time_replaces_nothing(renewed: Renewed)
     before = renewed.path().read_bytes()
     for source in (renewed.made, lambda one: renewed.made(one, day=398)):
         assert renewed.renewer(source).renew(renewed.path()).state == "as_new"
+    assert renewed.path().read_bytes() == before
+
+
+def test_a_later_status_of_an_earlier_block_replaces_nothing(renewed: Renewed) -> None:
+    """Members countersign anew what they have: a source that is behind knows no revocation since."""
+    behind = renewed.made(read_proof(renewed.path()).bundle)
+    renewed.forge()
+    renewed.prove(renewed.given["a.pdf"], "a.pdf")
+    before = renewed.path().read_bytes()
+    assert renewed.renewer(lambda _: behind).renew(renewed.path()).state == "as_new"
     assert renewed.path().read_bytes() == before
 
 
@@ -340,6 +351,59 @@ def test_a_proof_that_loses_signatures_by_ml_dsa_is_kept_and_told(
     assert DATED not in {path.name for path, _ in find_proofs([signed.renewed.folder])}, "it is renewed no more"
 
 
+def test_a_proof_is_kept_without_the_token_of_another(signed: SignedByMlDsa) -> None:
+    token = AUTHORITY.token().response(b"another note")
+    (signed.renewed.folder / f"a.pdf{TIME_STAMP}").write_bytes(token)
+    signed.renew(None)
+    assert signed.kept == {DATED: signed.proof}
+
+
+@pytest.mark.parametrize("names", [["ada", "ben"], []])
+def test_what_has_lost_signatures_by_ml_dsa_is_renewed_by_one_that_has_them_once_there_is_one(
+    signed: SignedByMlDsa, names: list[str]
+) -> None:
+    assert signed.renew(None).kept == str(signed.renewed.folder / DATED)
+    assert signed.renew(signed.made(300, *names)).state == "as_new", "its status is older than what is there"
+    later = signed.made(400, *names)
+    one = signed.renew(later)
+    is_replaced = signed.renewed.path().read_bytes() == later.proof.encode()
+    assert (one.state, is_replaced) == (("renewed", True) if names else ("as_new", False))
+    assert signed.kept == {DATED: signed.proof}
+
+
+def test_without_the_extra_no_proof_by_ml_dsa_is_asked_for(
+    signed: SignedByMlDsa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> None:
+        pytest.fail("nobody could verify it")
+
+    signed.renew(None)
+    monkeypatch.setattr("tallystick.client.made_proofs.ml_dsa_verifier", lambda: None)
+    monkeypatch.setattr(_Source, "prove_by_ml_dsa", asked)
+    assert signed.renew(None).state == "as_new"
+
+
+def test_earlier_proofs_are_looked_for_in_the_folder_of_each(signed: SignedByMlDsa) -> None:
+    signed.renew(None)
+    (inside := signed.renewed.folder / "inside").mkdir()
+    for name in ("a.pdf", f"a.pdf{PROOF}", DATED):
+        (signed.renewed.folder / name).rename(inside / name)
+    later = signed.made(400, "ada", "ben")
+    renewer = Renewer(
+        _Source(signed.renewed.ledger.genesis.ledger_id, signed.renewed.made, later), signed.renewed.judge(), -1
+    )
+    renewer.renew(signed.renewed.path("b.pdf"))
+    renewer.renew(inside / f"a.pdf{PROOF}")
+    assert (inside / f"a.pdf{PROOF}").read_text() == later.proof
+
+
+def test_an_earlier_proof_that_cannot_be_read_hinders_no_renewal(signed: SignedByMlDsa) -> None:
+    signed.renew(None)
+    (kept := signed.renewed.folder / DATED).unlink()
+    kept.symlink_to(kept.name)
+    assert signed.renew(signed.made(400, "ada", "ben")).state == "as_new"
+
+
 def test_a_proof_written_over_one_that_is_signed_by_ml_dsa_keeps_that(signed: SignedByMlDsa) -> None:
     path, bare = signed.renewed.path(), signed.made(300)
     written = write_proof(bare, path)
@@ -404,8 +468,11 @@ def test_a_proof_with_a_time_stamp_is_kept_with_it_and_found_when_it_is_needed(r
     shown = renewed.verify("a.pdf", "--signed-before", "2026-03-01", "--issuer", key, expect=12)
     assert "is what shows it" not in shown
     (renewed.folder / f"x.2026-03-01{PROOF}").write_bytes(proof)  # a document may have a date in its name
+    (renewed.folder / "b.pdf.2026-03-01").write_bytes(b"a document")
+    (renewed.folder / f"b.pdf.2026-03-01{PROOF}").write_bytes(proof)
     found = {path.name for path, _ in find_proofs([renewed.folder])}
-    assert found == {*(f"{name}{PROOF}" for name in ("a.pdf", "b.pdf", "c.pdf")), f"x.2026-03-01{PROOF}"}
+    documents = "a.pdf", "b.pdf", "c.pdf", "x.2026-03-01", "b.pdf.2026-03-01"
+    assert found == {f"{name}{PROOF}" for name in documents}
 
 
 def test_the_second_of_a_day_is_kept_too_and_nothing_of_somebody_elses_is_lost(renewed: Renewed) -> None:
@@ -428,6 +495,58 @@ def test_if_the_earlier_proof_cannot_be_kept_it_is_not_replaced(
     with pytest.raises(CannotMake, match="too many earlier proofs"):
         renewed.renewer().renew(renewed.path())
     assert (renewed.path().read_bytes(), in_folder(renewed)[f"a.pdf{TIME_STAMP}"]) == (proof, token)
+
+
+class _Killed(BaseException):
+    """The process ends there."""
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_cut_off_between_two_files_nothing_is_lost_and_the_same_command_goes_on(
+    renewed: Renewed, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    pair, left, replace = stamped(renewed), [step], Path.replace
+
+    def killed(path: Path, to: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise _Killed
+        return replace(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        if step < 3:
+            with pytest.raises(_Killed):
+                renewed.renewer().renew(renewed.path())
+        else:
+            renewed.renewer().renew(renewed.path())
+    files = in_folder(renewed)
+    now = files[f"a.pdf{PROOF}"], files[f"a.pdf{TIME_STAMP}"]
+    kept = files.get(f"a.pdf.2026-03-01{PROOF}"), files.get(f"a.pdf.2026-03-01{TIME_STAMP}")
+    assert pair in (now, kept)
+    renewed.verify("a.pdf")
+    renewed.renewer().renew(renewed.path())
+    renewed.verify("a.pdf")
+    files = in_folder(renewed)
+    assert (files[f"a.pdf.2026-03-01{PROOF}"], files[f"a.pdf.2026-03-01{TIME_STAMP}"]) == pair
+    assert f"a.pdf.2026-03-01.2{PROOF}" not in files
+
+
+def test_earlier_proofs_are_listed_the_newest_first_and_no_more_than_are_ever_read(tmp_path: Path) -> None:
+    dates = "2026-02-28", "2026-03-01", "2026-03-01.10", "2026-03-01.2"
+    for date in dates:
+        (tmp_path / f"a.pdf.{date}{PROOF}").touch()
+    for name in (f"a.pdf{PROOF}", "a.pdf.2026-03-02", f"a.pdf.2026-03-01.0{PROOF}", f".2026-03-01{PROOF}"):
+        (tmp_path / name).touch()
+    listed = [one.name for one in EarlierProofs().of(tmp_path / "a.pdf")]
+    assert listed == [f"a.pdf.{dates[number]}{PROOF}" for number in (2, 3, 1, 0)]
+    assert EarlierProofs().of(tmp_path / "a.pdf.2026-03-01") == []
+    (one := EarlierProofs()).of(tmp_path / "a.pdf")
+    (tmp_path / f"b.pdf.2026-03-01{PROOF}").touch()
+    assert one.of(tmp_path / "b.pdf") == [], "a folder of 10,000 documents is not listed 10,000 times"
+    for year in range(1900, 2000):
+        (tmp_path / f"a.pdf.{year}-01-01{PROOF}").touch()
+    assert len(EarlierProofs().of(tmp_path / "a.pdf")) == 64
 
 
 def test_a_revocation_that_the_newer_proof_shows_is_not_hidden_by_an_earlier_one(renewed: Renewed) -> None:

@@ -95,7 +95,7 @@ def test_one_request_for_each_note_and_the_answer_is_kept_as_it_came(handed: Han
         kept = {(handed.folder / f"{name}{TIME_STAMP}").read_bytes() for name in ("a.pdf", "b.pdf", "c.pdf")}
         assert kept == set(answers)
         assert all(one.wants_certificates and one.nonce for one in asked)
-        assert {one.kind for one in asked} == {"application/timestamp-query"}
+        assert {(one.kind, one.encoding) for one in asked} == {("application/timestamp-query", "identity")}
         again = anchor(handed, "a.pdf", f"c.pdf{PROOF}", TALLYSTICK_TSA=url)
         assert f"a.pdf{PROOF} is time stamped, as before: not later than {ALMOST_NOW}" in again
         assert len(asked) == 2, "a proof with a token that holds is left as it is"
@@ -124,6 +124,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a bad signature": ({"is_signature_bad": True}, "its signature does not hold"),
     "SHA-1": ({"hash_name": "sha1", "imprint": bytes(20)}, "another hash function"),
     "a refusal": ({"status": 2}, "did not grant a token: refused"),
+    "granted with changes": ({"status": 1}, "did not grant a token: granted with changes"),
     "not valid then": ({"time": datetime(1999, 1, 1, tzinfo=UTC)}, "was not valid yet at the token's own time"),
 }
 
@@ -144,6 +145,7 @@ def test_a_wrong_answer_is_not_kept(handed: Handed, wrong: str) -> None:
             Answer(b"x", 404),
             "answers no time stamp (HTTP 404, application/timestamp-reply); is it",
         ),
+        (Answer(b"x", 302), "answers no time stamp (HTTP 302, application/timestamp-reply); is it"),
         (Answer(b"x", kind="text/html"), "answers no time stamp (HTTP 200, text/html)"),
         (Answer(bytes(MAX_TOKEN_BYTES + 1)), "answers more than 65,536 bytes"),
         (Answer(gzip.compress(bytes(1 << 20)), encoding="gzip"), "answers compressed, though it was asked not to"),
@@ -157,10 +159,12 @@ def test_what_is_no_answer_is_told(handed: Handed, answer: Answer, words: str) -
     assert not list(handed.folder.glob("*.tsr"))
 
 
-def test_an_authority_whose_headers_never_end_is_not_waited_for(handed: Handed) -> None:
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_an_authority_whose_answer_never_ends_is_not_waited_for(handed: Handed, part: str) -> None:
     """Each byte comes in time, and all of them never."""
     trust(handed)
-    with serving(lambda _: Answer(b"", has_headers_that_never_end=True)) as (url, _):
+    endless = Answer(b"", has_headers_that_never_end=part == "headers", has_body_that_never_ends=part == "body")
+    with serving(lambda _: endless) as (url, _):
         said = anchor(handed, "a.pdf", "--tsa", url, "--timeout", "0.5", expect=1)
     assert "did not answer within 0.5 s" in said
 
@@ -184,18 +188,20 @@ def test_an_authority_that_is_away_is_asked_once_and_no_proof_hinders_another(ha
         assert "no URL of a time stamping authority" in anchor(handed, "a.pdf", "--tsa", wrong, expect=2)
 
 
-def test_what_is_no_token_of_the_proof_is_not_replaced_and_an_older_one_is(handed: Handed, url: str) -> None:
+def test_what_is_no_token_of_the_proof_is_not_replaced_and_an_older_one_is(handed: Handed) -> None:
     trust(handed)
     path = handed.folder / f"a.pdf{TIME_STAMP}"
-    path.write_text("a list of things to see and read")
-    assert "is no time stamp token; move it away" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
     own = EC.token().response((handed.folder / "a.pdf").read_bytes())
-    path.write_bytes(own)
-    assert "a time stamp of the document itself" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
-    assert path.read_bytes() == own
-    assert "a time stamp token lies beside it; it is not of this checkpoint" in handed.verify("a.pdf")
-    stamp(handed, "a.pdf", imprint=bytes(64))
-    assert "✓" in anchor(handed, "a.pdf", "--tsa", url)
+    with serving(stamping(EC)) as (url, asked):
+        path.write_text("a list of things to see and read")
+        assert "is no time stamp token; move it away" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
+        path.write_bytes(own)
+        assert "a time stamp of the document itself" in anchor(handed, "a.pdf", "--tsa", url, expect=2)
+        assert path.read_bytes() == own
+        assert "a time stamp token lies beside it; it is not of this checkpoint" in handed.verify("a.pdf")
+        assert asked == [], "nobody is asked for what could not be kept"
+        stamp(handed, "a.pdf", imprint=bytes(64))
+        assert "✓" in anchor(handed, "a.pdf", "--tsa", url)
     assert ALMOST_NOW in handed.verify("a.pdf")
 
 

@@ -63,6 +63,13 @@ test("a document without a proof, and a proof that is empty, are told as verify 
   assert.equal(judgeCase(listed, { proof: new Uint8Array(0) }).verdict.failure.rule, "P1");
 });
 
+test("a file beside a proof whose certificate covers no payload is not its own", () => {
+  const listed = LISTED.cases.find((one) => one.name === "own-block-valid");
+  const { verdict } = judgeCase(listed, { payload: Uint8Array.of(0x90) });
+  assert.equal(verdict.failure, null);
+  assert.deepEqual(verdict, judgeCase(listed).verdict);
+});
+
 test("what is no anchor is not taken for one", () => {
   const listed = LISTED.cases.find((one) => one.name === "base-valid");
   const { anchor } = judgeCase(listed);

@@ -159,7 +159,7 @@ def looked_at(page: Page, scheme: Any, state: str) -> str:
 
 def shoot(page: Page, name: str) -> None:
     if SHOTS is not None:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True, caret="initial")  # else inputs get a style
 
 
 def test_what_is_found_is_read_out_and_the_focus_is_seen(browser: Browser) -> None:

@@ -40,11 +40,26 @@ _DROP = """async ([target, files]) => {
     const how = { bubbles: true, cancelable: true, dataTransfer: transfer };
     document.querySelector(target).dispatchEvent(new DragEvent(kind, how));
   }
+  return document.querySelectorAll(".card-actions button:enabled").length;
+}"""
+
+_HELD_BACK = """() => {
+  const held = new Promise((resume) => {
+    window.goOn = async () => {
+      resume();
+      await new Promise((done) => setTimeout(done));
+    };
+  });
+  Blob.prototype.arrayBuffer = async () => {
+    await held;
+    return new ArrayBuffer(8);
+  };
 }"""
 
 
 def drop(page: Page, *files: Any) -> None:
-    page.evaluate(_DROP, ["#drop", [[one["name"], list(one["buffer"])] for one in files]])
+    savable = page.evaluate(_DROP, ["#drop", [[one["name"], list(one["buffer"])] for one in files]])
+    assert savable == 0, "while files are verified, what is shown may not count any more"
     page.wait_for_selector("#results[aria-busy=false]:not([hidden])")
 
 
@@ -170,7 +185,7 @@ def test_a_verdict_keeps_the_time_at_which_it_was_judged(browser: Browser) -> No
     trust(page)
     give(page, document(), proof("base-valid"))
     page.clock.set_fixed_time(NOW_MS / 1000 + 400 * 86_400)
-    give(page, document("other.txt", b"x"))
+    drop(page, document("other.txt", b"x"))
     page.click("text=Print statement >> nth=0")
     assert "2025-06-16 15:06:40" in (page.locator("#statement").text_content() or "")
     checked(page)
@@ -226,7 +241,7 @@ def test_an_id_that_was_copied_from_the_claims_is_refused(browser: Browser) -> N
     page.locator("#trust-form").get_by_label("Where do you have it from?").fill(FROM)
     page.locator("#trust-form").get_by_role("button").click()
     assert page.input_value("#trust-form textarea").strip() == LEDGER
-    assert "copied from what the file claims" in page.inner_text("#trust-form .error")
+    assert "copied from what was given here" in page.inner_text("#trust-form .error")
     checked(page)
 
 
@@ -355,6 +370,23 @@ def test_what_is_asked_for_counts_for_all_files(browser: Browser) -> None:
     checked(page)
 
 
+def test_a_policy_that_is_read_too_late_or_not_at_all_is_not_asked_for(browser: Browser) -> None:
+    page = opened(browser)
+    page.click("#asked-summary")
+    page.set_input_files("#policy", [file("any.policy", b"no policy\n")])
+    page.evaluate(_HELD_BACK)
+    page.click("text=Ask so")
+    page.click("text=Ask for anything")
+    page.evaluate("window.goOn()")
+    assert [page.inner_text("#policy-error"), page.inner_text("#status")] == ["", "Nothing more is asked for."]
+    page.set_input_files("#policy", [file("gone.policy", b"no policy\n")])
+    page.evaluate("() => { File.prototype.slice = () => { throw new DOMException('gone'); }; }")
+    page.click("text=Ask so")
+    page.wait_for_selector("#policy-error:has-text('gone.policy cannot be read')")
+    assert page.inner_text("#asked-summary") == "Any issuer, at any age of its status"
+    checked(page)
+
+
 # ---- what stays out ---------------------------------------------------------------------------------------------
 
 
@@ -388,6 +420,9 @@ def test_strange_text_is_written_out_and_markup_is_text(browser: Browser) -> Non
     give(page, document(name), proof("base-valid", f"{name}.tlog-proof"))
     assert page.inner_text(".card h3").startswith("a\\u{202e}b<img src=x onerror=pwned=1>.txt is not verified")
     assert page.locator("img").count() == 0
+    with page.expect_download() as download:
+        page.click("text=Save as JSON")
+    assert download.value.suggested_filename.startswith("a_u{202e}b")
     checked(page)
 
 

@@ -16,6 +16,11 @@ from tallystick.client.mirror import FolderFiles, Mirror
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.storage.mirror import state_path
 
+_COPIED = """() => {
+  getSelection().selectAllChildren(document.querySelector("[data-mirror]"));
+  document.dispatchEvent(new ClipboardEvent("copy"));
+}"""
+
 
 @pytest.fixture
 def diploma(tmp_path: Path) -> Certified:
@@ -91,6 +96,9 @@ def test_a_mirror_waits_for_proofs_of_its_ledger_and_can_be_put_away(browser: Br
     diploma.go_on()
     drop_folder(page, diploma.mirror())
     page.wait_for_selector("text=no proof here is of its ledger")
+    page.evaluate(_COPIED)
+    trust(page, diploma.ledger_id)
+    assert "copied from what was given here" in page.inner_text("#trust-form .error")
     give(page, *diploma.given)
     assert lines(page)[-1] == "  proof        a newer one, from the mirror mirror"
     page.get_by_role("button", name="Do not use it").click()

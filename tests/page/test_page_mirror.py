@@ -21,7 +21,7 @@ from tallystick.ledger.certificate import AnyCertificate, Payload, issue_stateme
 from tallystick.ledger.changes import Effect
 from tallystick.problems import Problem
 from tallystick.storage.making import ProofFiles
-from tallystick.storage.mirror import state_codec, state_path
+from tallystick.storage.mirror import HEADERS, bundle, header_codec, items_in, part_with, state_codec, state_path
 
 pytestmark = pytest.mark.skipif(which("node") is None, reason="node is not installed: THE PAGE'S PROVER IS NOT TESTED")
 
@@ -87,6 +87,10 @@ def test_the_proof_is_the_nodes_byte_for_byte(tmp_path: Path) -> None:
         for place in sorted({place for place in (0, 1, 2, 255, 256, 400, 511, 512, 699) if place < len(said)}):
             made = ledger.prove(said[place], at)
             cases.append(case(f"{name}, {place}", tmp_path / name, made, made))
+        if name == "long":
+            elsewhere = made._replace(proof=made.proof.replace("\nindex 699\n", "\nindex 1\n"))
+            rows = {"tallystick/ids/000.p/700": 700 * (said[699].id[:8] + (1).to_bytes(4, "big"))}
+            cases.append(case("ids alike", tmp_path / name, elsewhere, "more than 64 ids begin alike", rows))
     run_suite("mirror.test.js", cases)
 
 
@@ -148,6 +152,8 @@ def test_what_hinders_is_said(small: tuple[ProvenLedger, AnyCertificate, Path], 
     made = ledger.prove(one, ledger.countersigned())
     state = state_codec.decode((folder / state_path(7)).read_bytes())
     altered = replace(state, directory=tuple((key, value + b"!") for key, value in state.directory)).encoded
+    headers = items_in(part_with(HEADERS, 0, 4), (folder / "tallystick/headers/000.p/4").read_bytes())
+    larger = bundle([*headers[:2], replace(header_codec.decode(headers[2]), log_size=2**40).encoded, headers[3]])
     other = ProvenLedger(tmp_path / "other.db", directory_genesis((7, 7, 7, 7)))
     other.forge(other.scribe.statement())
     write_mirror(other, other.countersigned(), tmp_path / "elsewhere")
@@ -161,9 +167,11 @@ def test_what_hinders_is_said(small: tuple[ProvenLedger, AnyCertificate, Path], 
         (state_path(7), altered, "the root of the directory"),
         ("tile/0/000.p/7", bytes(7 * 32), "does not lead to"),
         ("tile/0/000.p/7", bytes(7 * 32 - 1), "does not hold 7 items"),
+        ("tile/0/000.p/7", bytes(8 * 32), "does not hold 7 items"),
         ("tile/entries/000.p/7", None, "the mirror lacks tile/entries/000"),
         ("tile/entries/000.p/7", bytes(14), "certificate 2: "),
         ("tallystick/headers/000.p/4", bytes(8), "header 2: "),
+        ("tallystick/headers/000.p/4", larger, "after block 2 the log is larger"),
     ]
     run_suite(
         "mirror.test.js",
@@ -174,3 +182,7 @@ def test_what_hinders_is_said(small: tuple[ProvenLedger, AnyCertificate, Path], 
             *(case(f"{path}: {said}", folder, made, said, {path: data}) for path, data, said in changes),
         ],
     )
+
+
+def test_a_newer_proof_has_to_be_of_the_certificate_and_of_a_later_block() -> None:
+    run_suite("newer.test.js")

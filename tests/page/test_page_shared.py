@@ -10,7 +10,6 @@ from tests.page.forged import Forged, forged
 from tests.page.test_corpus_in_browser import anchors_of, confirm, dropped, ledger, text_of, to_json_form, write
 from tests.page.test_page import VERIFIED, kept
 from tests.page.test_page_trust import (
-    AT_STEPS,
     BY_NAME,
     IS_OLDER,
     NEWER,
@@ -133,7 +132,7 @@ def test_what_another_page_shows_by_a_proof_counts_from_what_this_page_knows(bro
 
 
 def test_what_another_tab_showed_by_a_proof_meanwhile_stays(browser: Browser) -> None:
-    page = opened(browser, AT_STEPS)
+    page = opened(browser)
     newer = shown_by(read("replaced-valid.tlog-proof") or b"")
     for step in range(STEPS):
         page.reload()
@@ -158,6 +157,10 @@ def test_what_was_removed_and_is_planted_again_counts_once_it_is_confirmed(brows
     page.wait_for_selector("[data-result=verified]")
     write(page, text_of([]))
     write(page, planted_again)
+    page.wait_for_selector("[data-result=not_trusted]")
+    confirm(page)
+    page.wait_for_selector("[data-result=verified]")
+    write(page, planted_again.replace('"corpus"', '"another"'))  # whose name the user did not give it
     page.wait_for_selector("[data-result=not_trusted]")
     checked(page)
 

@@ -46,12 +46,6 @@ KEY_BYTES = 34  # of a key in a list of them
 STEPS = 3
 """At which other things happen while one of the proofs here is verified."""
 
-AT_STEPS = """
-  const [now, later] = [performance.now.bind(performance), setTimeout];
-  let asked = 0;
-  performance.now = () => now() + 1_000 * (asked += 1);  // there is time for other things at each step
-  window.setTimeout = (then, ms) => later(async () => { await window.atStep?.(); then(); }, ms);
-"""
 WITHOUT_ROOM = """() => {
   localStorage.setItem("tallystick.trust.v1", "\\u03a9".repeat(2_700_000));  // Chromium has room for 5 Mi characters
   dispatchEvent(new StorageEvent("storage"));
@@ -61,6 +55,12 @@ INTERRUPT = """([step, change]) => {
   const tell = () => window.seen.push(...all("[data-result]").map((one) => one.dataset.result));
   const remove = () => all("#ledgers button").find((one) => one.innerText.startsWith("Remove")).click();
   let left = step;
+  if (window.atStep === undefined) {
+    const [now, later] = [performance.now.bind(performance), setTimeout];
+    let asked = 0;
+    performance.now = () => now() + 1_000 * (asked += 1);  // there is time for other things at each step
+    window.setTimeout = (then, ms) => later(async () => { await window.atStep?.(); then(); }, ms);
+  }
   window.seen = [];
   window.watch?.disconnect();
   window.watch = new MutationObserver(tell);
@@ -79,6 +79,9 @@ INTERRUPT = """([step, change]) => {
 def interrupt(page: Page, step: int, change: str | None) -> None:
     """At this step of a verification another tab writes this, of which the page is not told yet. `None`: the user
     presses Remove, and what was being verified goes on at `window.goOn()`. All results shown from then on are noted.
+
+    The page is watched from here on, and not from its start: then the tests' clock would set timers of its own, which
+    are no steps.
     """
     page.evaluate(INTERRUPT, [step, change])
 
@@ -237,7 +240,7 @@ def check_nothing_counts(page: Page) -> None:
 
 @pytest.mark.parametrize("address", [ON_DISK, OF_ITS_OWN])
 def test_what_is_not_trusted_any_more_is_not_verified_and_not_trusted_again(browser: Browser, address: str) -> None:
-    page = opened(browser, AT_STEPS, address)
+    page = opened(browser, address=address)
     second = [document("second.txt"), proof("base-valid", "second.txt.tlog-proof")]
     for step in range(STEPS):
         trusting_anew(page, NEWER)
@@ -265,7 +268,7 @@ def check_nothing_is_trusted(page: Page) -> None:
 
 
 def test_a_newer_header_that_another_tab_kept_meanwhile_stays(browser: Browser) -> None:
-    page = opened(browser, AT_STEPS, OF_ITS_OWN)
+    page = opened(browser, address=OF_ITS_OWN)
     for step in range(STEPS):
         trusting_anew(page)
         interrupt(page, step, text_of([ledger(LEDGER, anchors=NEWER)]))

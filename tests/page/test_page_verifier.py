@@ -32,6 +32,12 @@ def test_vectors_are_judged_as_listed(suite):
 
 
 @needs_node
+@pytest.mark.parametrize("suite", ["files.test.js", "trust.test.js"])
+def test_what_is_read_and_kept_is_bounded(suite):
+    run_suite(suite)
+
+
+@needs_node
 def test_names_geneses_and_certificates_are_refused_in_the_same_words():
     given = parts()
     refusals = {said.partition(" ")[0] for of_kind in given.values() for *_, said in of_kind if said is not None}

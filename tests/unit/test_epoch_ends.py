@@ -1,6 +1,7 @@
 """What a node makes of cosignatures by ML-DSA-44 that peers tell of an epoch's end, and what it signs itself."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -256,9 +257,8 @@ def test_a_flood_is_verified_within_the_peers_allowance_alone(scribe):
 
     bench = bench_at(scribe, DOT, ml_dsa=MlDsa(verify), limits=Limits(ml_dsa_per_second=1))
     bad = replace(line(scribe, BEN), signature=bytes(2_420))
-    for _ in range(20):
-        actions = tell(bench, *[bad] * MAX_ML_DSA_COSIGNATURES)
-    assert rules(actions) == [Rule.N11]
+    reported = [rules(tell(bench, *[bad] * MAX_ML_DSA_COSIGNATURES)) for _ in range(20)]
+    assert reported == [[Rule.N10]] * 4 + [[Rule.N11]] * 16, "one a message"
     assert len(calls) == 4 * MAX_ML_DSA_COSIGNATURES
     tell(bench, bad, peer="y")
     assert len(calls) == 4 * MAX_ML_DSA_COSIGNATURES + 1, "another peer has its own"
@@ -316,6 +316,25 @@ def test_a_line_of_a_larger_log_by_a_key_that_is_replaced_until_then_does_not_co
     bench.receive(cosigned(scribe, ADA, BEN, CY))
     assert end_of(bench) is None
     assert rules(tell(bench, line(scribe, BEN, new))) == []
+    assert members_of(bench) == {BEN.public_key}
+
+
+def test_a_line_by_a_key_that_is_replaced_makes_room_for_one_by_the_new_key():
+    """Both are of a log that is larger still."""
+    scribe, new = FinalGovernedScribe(GENESIS), StandIn("ben, new")
+    scribe.forge(scribe.ml_dsa("ben", KEYS["ben"].public_key))
+    scribe.forge(scribe.statement(), timestamp_ms=scribe.state.tip.timestamp_ms + 1_000)
+    before = len(scribe.blocks)
+    scribe.forge(scribe.ml_dsa("ben", new.public_key), timestamp_ms=scribe.state.tip.timestamp_ms + 1_000)
+    forge_until(scribe, 1)
+    first_end = SimpleNamespace(**{**vars(scribe), "blocks": list(scribe.blocks), "proofs": scribe.proofs})
+    forge_until(scribe, 2)
+    bench = bench_at(scribe, DOT, index=before)
+    tell(bench, line(scribe, BEN))
+    follow(bench, first_end)
+    tell(bench, line(scribe, BEN, new))
+    follow(bench, scribe)
+    bench.receive(cosigned(scribe, ADA, BEN, CY))
     assert members_of(bench) == {BEN.public_key}
 
 
@@ -383,6 +402,16 @@ def test_of_more_members_than_a_message_has_lines_those_with_the_most_stake_coun
     assert members_of(bench) == set(lines)
     (told,) = sent(MlDsaCosignatures, bench.handle(PeerConnected("z")))
     assert len(told.cosignatures) == MAX_ML_DSA_COSIGNATURES
+
+
+def test_of_a_larger_log_a_line_of_who_has_less_stake_than_those_that_count_is_dropped_at_its_end(crowd):
+    bench, lines = bench_at(crowd, None, index=3), crowd_lines(crowd)
+    last = lines.pop(POOREST.public_key)
+    tell(bench, last)
+    tell(bench, next(iter(lines.values())))
+    follow(bench, crowd)
+    bench.receive(cosigned(crowd, *CROWD.values()))
+    assert members_of(bench) == {next(iter(lines))}
 
 
 def test_of_a_larger_log_no_more_lines_are_verified_and_held_than_a_message_has(crowd):

@@ -1,15 +1,19 @@
 """Time stamp tokens as they come: read without trust, bounded, and judged under named authorities."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.time_authority import NOW, Authority, Holder, certified, founded
+from tests.time_authority import NOW, YEAR, Authority, Holder, certified, founded
 
 from tallystick.api.proof_views import TimeStamp
 from tallystick.client import time_stamps
@@ -20,8 +24,26 @@ from tallystick.problems import BadRequest, DamagedStore
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "c2sp" / "log-5"
 NOTE = b"a signed note\n"
+BEGAN = datetime(2000, 1, 1, tzinfo=UTC)
+EVER = datetime(1951, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp()) * 1000
 EC, RSA, LONG = founded("ec"), founded("rsa"), founded("rsa", has_between=True)
+
+
+def named_by_bits(certificate: bytes) -> bytes:
+    """The same with names whose text is bits."""
+    begins = rb"(\x55\x04\x03)\x0c(.)."  # of a common name in UTF-8
+    made = re.sub(begins, lambda found: found[1] + b"\x03" + found[2] + b"\0", certificate, flags=re.DOTALL)
+    assert made != certificate
+    return made
+
+
+def numbered_0() -> bytes:
+    """As some old roots are; the library takes it with a warning."""
+    one = certified("Old", serial=1).der
+    made = one.replace(b"\xa0\x03\x02\x01\x02\x02\x01\x01", b"\xa0\x03\x02\x01\x02\x02\x01\x00")
+    assert made != one
+    return made
 
 
 def judged(response: bytes, *roots: Holder, note: bytes = NOTE) -> TimeStamp:
@@ -63,6 +85,14 @@ def test_certificates_come_in_any_order_with_the_root_or_without(order: int) -> 
     assert of(LONG, embedded=orders(LONG)[order]).state == "verified"
 
 
+def test_further_certificates_in_it_that_are_malformed_do_not_matter() -> None:
+    """Nobody signed that they are there."""
+    bad = [b"\x30\x03\x02\x01\x01", named_by_bits(EC.signer.der), numbered_0()]
+    assert of(LONG, embedded=[*bad, *LONG.chain]).state == "verified"
+    stamp = of(EC, embedded=[named_by_bits(EC.signer.der)])
+    assert (stamp.state, stamp.reason) == ("not_trusted", "whoever signed it is not in it, and not known here")
+
+
 def test_lists_of_revocations_in_it_do_not_matter() -> None:
     assert of(LONG, revocations=b"\xa1\x02\x30\x00").state == "verified"
     assert of(LONG, embedded=(), revocations=b"\xa1\x02\x30\x00").state == "not_trusted"
@@ -79,6 +109,15 @@ def test_of_several_authorities_the_one_that_it_leads_to_is_named() -> None:
     assert judged(EC.token().response(NOTE), RSA.root, LONG.root, EC.root).known_as == "authority-2"
 
 
+def test_of_two_certificates_of_one_root_the_one_that_was_valid_then_is_enough() -> None:
+    """Authorities renew their roots, with the same name and key."""
+    ended = certified("Root ec", is_ca=True, key=EC.root.key, ends=NOW - timedelta(days=1))
+    response = EC.token().response(NOTE)
+    assert judged(response, ended, EC.root).known_as == "authority-1"
+    with pytest.raises(NotProven, match="had expired at the token's own time"):
+        judged(response, ended)
+
+
 def test_it_is_judged_as_of_its_own_time() -> None:
     assert of(founded(ends=NOW + timedelta(days=1))).state == "verified", "expired today, valid then"
     with pytest.raises(NotProven, match="had expired at the token's own time") as failed:
@@ -86,6 +125,28 @@ def test_it_is_judged_as_of_its_own_time() -> None:
     assert failed.value.rule is Rule.P14
     with pytest.raises(NotProven, match="was not valid yet at the token's own time"):
         of(founded(begins=NOW + timedelta(days=1)))
+
+
+def chain_that_ended(**ended: datetime) -> Authority:
+    """Of a root, who is between and who stamps; by name, when the certificates ended. All began in 2000."""
+
+    def one(name: str, issuer: Holder | None = None, *, is_ca: bool = True) -> Holder:
+        return certified(name, issuer, is_ca=is_ca, begins=BEGAN, ends=ended.get(name, BEGAN + 3 * YEAR))
+
+    root = one("root")
+    between = one("between", root)
+    return Authority(root, between, one("signer", between, is_ca=False))
+
+
+def test_a_chain_that_expired_decades_ago_held_then() -> None:
+    stamp = of(chain_that_ended(), time=BEGAN + YEAR)
+    assert (stamp.state, stamp.not_later_ms) == ("verified", int((BEGAN + YEAR).timestamp()) * 1000 + 999)
+
+
+@pytest.mark.parametrize("which", ["root", "between", "signer"])
+def test_no_part_of_the_chain_had_expired_at_the_tokens_own_time(which: str) -> None:
+    with pytest.raises(NotProven, match="had expired at the token's own time"):
+        of(chain_that_ended(**{which: BEGAN + YEAR - timedelta(days=1)}), time=BEGAN + YEAR)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +162,27 @@ def test_it_is_judged_as_of_its_own_time() -> None:
 )
 def test_the_time_is_the_latest_that_it_can_mean(changes: dict[str, Any], later_ms: int) -> None:
     assert of(EC, **changes).not_later_ms == NOW_MS + later_ms
+
+
+@pytest.mark.parametrize(
+    ("time", "ends_ms"),
+    [
+        ("19691231235959Z", -1),
+        ("20491231235959Z", 2_524_607_999_999),
+        ("20500101000000Z", 2_524_608_000_999),
+        ("21060301000000Z", 4_296_844_800_999),
+        ("99980301000000Z", 253_344_326_400_999),
+    ],
+)
+def test_times_before_1970_and_after_2049_and_2106_are_as_any_other(time: str, ends_ms: int) -> None:
+    """Of certificates a UTCTime ends with 2049, and seconds in 32 bits with 2106."""
+    root = certified("Root", is_ca=True, begins=EVER[0], ends=EVER[1])
+    authority = Authority(root, None, certified("Stamps", root, begins=EVER[0], ends=EVER[1]))
+    assert of(authority, time=time).not_later_ms == ends_ms
+
+
+def test_under_which_policy_an_authority_stamps_is_its_own_affair() -> None:
+    assert of(EC, policy="1.2.3.4").state == "verified"
 
 
 def test_a_fingerprint_with_sha_1_is_that_of_version_1_of_its_attribute() -> None:
@@ -124,7 +206,15 @@ def test_a_bad_token_of_a_trusted_authority_fails(changes: dict[str, Any], words
     assert (claim.state, claim.not_later_ms) == ("not_trusted", None), "of one that is not trusted it is a claim"
 
 
-@pytest.mark.parametrize("signer", [{"usage": None}, {"is_critical": False}])
+@pytest.mark.parametrize(
+    "signer",
+    [
+        {"usage": None},
+        {"usage": [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]},
+        {"usage": [ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.CODE_SIGNING]},
+        {"is_critical": False},
+    ],
+)
 def test_only_a_certificate_for_time_stamps_counts(signer: dict[str, Any]) -> None:
     with pytest.raises(NotProven, match="not one for time stamps alone, marked critical"):
         of(founded(**signer))
@@ -165,9 +255,15 @@ def test_a_token_of_another_note_is_one_whoever_signed_it() -> None:
         ({"time": "20260231120000Z"}, "a time that is none"),
         ({"time": "202603011200Z"}, "a time that is none"),
         ({"time": "20260301120000.50Z"}, "a time that is none"),
+        ({"time": "20260301120000,5Z"}, "a time that is none"),
+        ({"time": "20260301120000+0100"}, "a time that is none"),
+        ({"time": "20260301120000"}, "a time that is none"),
+        ({"time": "260301120000Z"}, "a time that is none"),
+        ({"time": "20161231235960Z"}, "a time that is none"),
+        ({"time": "00000101000000Z"}, "a time that is none"),
         ({"accuracy": {"seconds": 86_401}}, "accurate to 86401 s"),
+        ({"accuracy": {"seconds": -1}}, "accurate to -1 s"),
         ({"embedded": [EC.signer.der] * (MAX_CERTIFICATES + 1)}, "more than 16 certificates"),
-        ({"embedded": [b"\x30\x03\x02\x01\x01"]}, "a certificate in the token is malformed"),
     ],
 )
 def test_what_does_not_count_shows_nothing_and_hinders_nothing(changes: dict[str, Any], words: str) -> None:
@@ -176,9 +272,15 @@ def test_what_does_not_count_shows_nothing_and_hinders_nothing(changes: dict[str
     assert words in (stamp.reason or "")
 
 
-def test_a_kind_of_signature_that_cannot_be_verified_here_is_no_bad_one() -> None:
-    stamp = of(founded("ed25519"), signs_with="sha512")
+@pytest.mark.parametrize(
+    ("authority", "changes"), [(founded("ed25519"), {"signs_with": "sha512"}), (RSA, {"is_pss": True})]
+)
+def test_a_kind_of_signature_that_cannot_be_verified_here_is_no_bad_one(
+    authority: Authority, changes: dict[str, Any]
+) -> None:
+    stamp = of(authority, **changes)
     assert (stamp.state, stamp.not_later_ms) == ("not_verifiable", None)
+    assert stamp.reason == "its kind of signature cannot be verified here: RSA (PKCS #1 v1.5) and ECDSA can"
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +307,33 @@ def test_what_is_cut_off_or_followed_by_more_is_refused() -> None:
             read_token(RIGHT[:end])
     with pytest.raises(Refused):
         read_token(RIGHT + b"\0")
+
+
+_SIGNED_DATA, _DATA = bytes.fromhex("06092a864886f70d010702"), bytes.fromhex("06092a864886f70d010701")
+_TST_INFO, _OTHER_INFO = bytes.fromhex("060b2a864886f70d0109100104"), bytes.fromhex("060b2a864886f70d0109100103")
+
+
+def signed_twice() -> bytes:
+    token = read_token(RIGHT)
+    *others, signers = token.signed_parts
+    (body,) = re.findall(rb"1\x82..(.*)", signers, re.DOTALL)
+    both = b"1\x82" + (2 * len(body)).to_bytes(2) + 2 * body
+    return token._replace(signed_parts=(*others, both)).with_certificates(token.certificates)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (RIGHT.replace(_SIGNED_DATA, _DATA), "no signed data"),
+        (RIGHT.replace(_TST_INFO, _OTHER_INFO, 1), "no time stamp in it"),
+        (_OTHER_INFO.join(RIGHT.rsplit(_TST_INFO, 1)), "a signature that is not over a time stamp"),
+        (signed_twice(), "not signed by one authority"),
+        (b"\x30\x83\x00" + RIGHT[2:], "no DER"),
+    ],
+)
+def test_a_token_is_a_time_stamp_signed_once_in_der(data: bytes, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        read_token(data)
 
 
 @given(st.binary(max_size=200))
@@ -241,6 +370,7 @@ def test_certificates_are_written_anew_in_one_order(order: list[bytes]) -> None:
         (b"no PEM", "no certificate in PEM"),
         (EC.signer.pem, "no root in it"),
         (EC.root.pem * 33, "33 certificates in it, 32 allowed"),
+        (DER_cert_to_PEM_cert(named_by_bits(EC.root.der)).encode(), "a certificate in it is malformed"),
     ],
 )
 def test_a_file_without_a_root_is_none_of_an_authority(pem: bytes, words: str) -> None:
@@ -248,6 +378,12 @@ def test_a_file_without_a_root_is_none_of_an_authority(pem: bytes, words: str) -
         certificates_in(pem)
     with pytest.raises(DamagedStore, match="trust remove x, then add it anew"):
         TimeStamps(lambda: {"x": pem}).judge(NOTE, EC.token().response(NOTE))
+
+
+def test_a_number_that_the_library_complains_of_is_no_complaint_to_the_user() -> None:
+    with warnings.catch_warnings(action="error"):
+        found = certificates_in(EC.root.pem + DER_cert_to_PEM_cert(numbered_0()).encode())
+    assert [(each.subject, each.is_root) for each in found] == [("CN=Root ec", True), ("CN=Old", False)]
 
 
 def test_what_a_file_holds_is_told() -> None:

@@ -196,6 +196,14 @@ def _of_entrance(family: Family, ledger: ProvenLedger, said: list[Statement]) ->
     entered("path", "a hash of its path changed", path=(bytes(32), *entrance.path[1:]))
     entered("path-short", "a hash of its path missing", path=entrance.path[:-1])
     entered("path-missing", "no path", path=())
+    first = Family("several", ledger, said[1], family.at)
+    first.case(
+        "entrance-before",
+        "the block before that of the first of its certificates, with all that belongs to it",
+        _P9,
+        extra={"entrance": entrance_of(ledger, said[0], family)},
+    )
+    family.cases += first.cases
 
 
 def entrance_of(ledger: ProvenLedger, one: Statement, family: Family) -> Entrance:
@@ -315,6 +323,14 @@ def _forged_by_old_keys(early: Family, last: Family, bases: list[Anchor]) -> Non
         _P4,
         extra=forged,
         anchors=(bases[-1],),
+    )
+    just_before = replace(bases[-1], epoch=voters.number - 1)
+    early.case(
+        "forged-known-before",
+        "the same, who verified them in the epoch before",
+        _P4,
+        extra=forged,
+        anchors=(just_before,),
     )
     early.case(
         "forged-entrance",

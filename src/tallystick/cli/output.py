@@ -1,10 +1,13 @@
 """Everything that is printed: a command's result, for people or as JSON, and in one line what is in the way."""
 
+import shlex
+import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -130,6 +133,14 @@ def say(what: RenderableType, *, soft_wrap: bool = True) -> None:
     """A part of the result for people; a line may be as long as it is."""
     if not _is_json:
         make_console().print(what, soft_wrap=soft_wrap)
+
+
+def say_how_to_find_it() -> None:
+    """Tell how the shell finds this command by its name, unless it does: nobody told it of a `.venv`."""
+    called = Path(sys.argv[0])
+    if called.name == "tallystick" and shutil.which(called.name) is None:
+        say("Where the shell does not find it:")
+        say(Text(f'  export PATH={shlex.quote(str(called.parent.absolute()))}:"$PATH"', style="bold"))
 
 
 def say_heading(title: str, more: str = "") -> None:

@@ -10,8 +10,8 @@ import httpx
 from tallystick.api.made_proof_views import ProofStamped
 from tallystick.api.proof_views import TimeStamp
 from tallystick.client.doors import said_of
-from tallystick.client.proof_files import PROOF, TIME_STAMP, RawProof, counted_proof
-from tallystick.client.proof_writing import write_time_stamp
+from tallystick.client.proof_files import TIME_STAMP, RawProof, counted_proof, document_of
+from tallystick.client.proof_writing import time_stamp_place, write_time_stamp
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, read_token
 from tallystick.client.time_stamps import TimeStamps, check_available
 from tallystick.host.text import shown_url
@@ -65,6 +65,7 @@ class Anchorer:
             raise RefusedInput(refused) from None
         if (kept := self._kept(files, note)) is not None:
             return _told(path, kept, was_there=True)
+        time_stamp_place(found)  # nothing is asked for in vain: some authorities take money for each
         response, stamp = self._remembered(note)
         write_time_stamp(response, found)
         return _told(path, stamp, was_there=False)
@@ -162,7 +163,7 @@ def _told(path: Path, stamp: TimeStamp, *, was_there: bool) -> ProofStamped:
     assert stamp.not_later_ms is not None, "it is verified"
     return ProofStamped(
         proof=str(path),
-        time_stamp=str(path.with_name(path.name.removesuffix(PROOF) + TIME_STAMP)),
+        time_stamp=str(path.with_name(document_of(path).name + TIME_STAMP)),
         not_later_ms=stamp.not_later_ms,
         authority=stamp.authority or "",
         known_as=stamp.known_as or "",

@@ -7,6 +7,7 @@ FILE.YYYY-MM-DD.2. An old token is the better one once a kind of signature is br
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -64,6 +65,11 @@ def lost_ml_dsa(before: bytes, made: bytes, shown: MlDsaCosigners) -> int:
     return len({name for name, _ in _ml_dsa_keys(before) - again} - good)
 
 
+def has_ml_dsa(proof: bytes) -> bool:
+    """Whether somebody signed it by ML-DSA-44, by the form of the lines."""
+    return bool(_ml_dsa_keys(proof))
+
+
 def _ml_dsa_keys(proof: bytes) -> frozenset[tuple[str, bytes]]:
     """Names and key ids."""
     try:
@@ -78,21 +84,39 @@ def _date(time_ms: int) -> str:
 
 
 def places(document: Path, date: str, files: RawProof) -> Iterator[dict[Path, bytes]]:
-    """Under which names a proof can be kept with its token: the one after the other; the proof is the last to write."""
+    """Under which names a proof can be kept with its token: the one after the other; the proof is the last to write.
+
+    A token beside it that is over another note is not its own.
+    """
+    token = files.time_stamp if stamped_on(files) is not None else None
     for number in range(1, _MOST_OF_A_DAY + 1):
         base = f"{document.name}.{date}" + (f".{number}" if number > 1 else "")
-        data = {TIME_STAMP: files.time_stamp, MEMBERS: files.members, PAYLOAD: files.payload, PROOF: files.proof}
+        data = {TIME_STAMP: token, MEMBERS: files.members, PAYLOAD: files.payload, PROOF: files.proof}
         yield {document.with_name(base + ending): one for ending, one in data.items() if one is not None}
 
 
-def earlier_proofs(document: Path) -> list[Path]:
-    """Those of a document that are kept beside it, the newest first. Raises `OSError`."""
-    found = []
-    for path in document.parent.iterdir():
+class EarlierProofs:
+    """Those that are kept beside documents. A folder is listed once for all that are asked about in a row."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._found: dict[str, list[Path]] = {}
+
+    def of(self, document: Path) -> list[Path]:
+        """The newest first. Raises `OSError`."""
+        if document.parent != self._folder:
+            self._found, self._folder = _listed(document.parent), document.parent
+        return self._found.get(document.name, [])
+
+
+def _listed(folder: Path) -> dict[str, list[Path]]:
+    """By the document's name."""
+    found = defaultdict[str, list[tuple[str, int, Path]]](list)
+    for path in folder.iterdir():
         dated = _DATED.fullmatch(path.name.removesuffix(PROOF)) if path.name.endswith(PROOF) else None
-        if dated is not None and dated["of"] == document.name:
-            found.append((dated["date"], int(dated["number"] or 1), path))
-    return [path for _, _, path in islice(sorted(found, reverse=True), _MOST_EARLIER)]
+        if dated is not None:
+            found[dated["of"]].append((dated["date"], int(dated["number"] or 1), path))
+    return {of: [path for *_, path in islice(sorted(some, reverse=True), _MOST_EARLIER)] for of, some in found.items()}
 
 
 def is_earlier(name: str, names: Collection[str]) -> bool:

@@ -28,6 +28,11 @@ class ProofJudge:
         self.now_ms = now_ms
         self._store, self._own, self._known_before = store, own, KnownBefore(own)
 
+    @property
+    def knows_ml_dsa(self) -> bool:
+        """Whether signatures by ML-DSA-44 are verified here."""
+        return ml_dsa_verifier() is not None
+
     def verdict(self, bundle: Bundle, ledger_id: bytes, start: tuple[Anchor, ...] = ()) -> Verdict:
         """What a proof shows to who trusts its ledger, whatever became of the certificate.
 

@@ -17,12 +17,16 @@ _END: Final = re.compile(rb"startxref" + _EOL + rb"(\d{1,10})" + _EOL + rb"%%EOF
 _TABLE: Final = re.compile(rb"xref *" + _EOL)
 _SUBSECTION: Final = re.compile(rb"(\d{1,10}) (\d{1,10}) *" + _EOL)
 _ROW: Final = re.compile(rb"(\d{10}) (\d{5}) ([fn])(?: \r| \n|\r\n)")
-_TRAILER: Final = re.compile(rb"trailer[\0\t\n\f\r ]*(?=<<)")
+_TRAILER: Final = re.compile(_EOL + rb"?trailer[\0\t\n\f\r ]*(?=<<)")
 _OBJECT: Final = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]+(\d{1,5})[\0\t\n\f\r ]+obj(?=[\0\t\n\f\r ()<>\[\]{}/%])")
 _STREAM: Final = re.compile(rb"stream\r?\n")
 _END_OF_STREAM: Final = re.compile(rb"(?:\r\n|\r|\n)?endstream(?=[\0\t\n\f\r ])")
 _FLATE: Final = (b"/FlateDecode", b"[/FlateDecode]")
 _MOST_SECTIONS: Final = 500
+_MOST_ENTRIES: Final = 1_000_000
+"""In all sections: each takes some 800 bytes of memory until two readers have compared them."""
+_MOST_DECODED_BYTES: Final = 64 * 1024 * 1024
+"""Of all streams that are decompressed to find objects."""
 _MOST_OBJECTS: Final = 8_000_000
 """Some readers take none from 8,388,608 on (ISO 32000-1, annex C); the revision adds a few."""
 _MOST_GENERATION: Final = 65_534
@@ -50,8 +54,8 @@ class PdfObjects:
         """Raises `MalformedPdf`."""
         self._data = data
         # Entries take about 20 bytes in a table; compressed they take fewer, but objects take some, too.
-        self._entries_left = 20_000 + len(data) // 8
-        self._decoded_left = 2**17 + 12 * len(data)
+        self._entries_left = min(20_000 + len(data) // 8, _MOST_ENTRIES)
+        self._decoded_left = min(2**17 + 12 * len(data), _MOST_DECODED_BYTES)
         self._streams: dict[int, list[tuple[int, bytes]]] = {}
         self._values: dict[int, bytes] = {}
         self._begins = set[int]()
@@ -160,7 +164,7 @@ class PdfObjects:
     def _take_entries(self, count: int) -> None:
         self._entries_left -= count
         if self._entries_left < 0:
-            raise MalformedPdf("its table of objects is longer than the file can be")
+            raise MalformedPdf("its table of objects is too long")
 
     def _linearized(self) -> dict[bytes, bytes] | None:
         """Readers take another table of a linearized file, the one after its first object: it has to be the same."""
@@ -257,7 +261,7 @@ class PdfObjects:
             raise MalformedPdf("a stream cannot be decompressed") from None
         self._decoded_left -= len(found)
         if not inflating.eof or self._decoded_left <= 0:
-            raise MalformedPdf("a stream does not end, or is larger than the file can hold")
+            raise MalformedPdf("a stream does not end, or is too large when it is decompressed")
         return found
 
 

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from io import BytesIO
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final, Self
 
 from tallystick.client.pdf_objects import PdfObjects
@@ -18,7 +18,7 @@ from tallystick.problems import Problem, UnreadableFile
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
-INSTEAD: Final = "certify it without --attach: its proof then stands beside it"
+INSTEAD: Final = "leave out --attach: its proof then stands beside it"
 
 _MOST_NODES: Final = 1_000
 _MOST_ATTACHMENTS: Final = 10_000
@@ -151,7 +151,7 @@ class Pdf:
             left -= len(value)
             if left < 0:
                 raise MalformedPdf("its objects are too many to look through")
-            for one, following in pairwise([*tokens(value), b""]):
+            for one, following in pairwise(chain(tokens(value), (b"",))):
                 if _is_of_signature(one, following):
                     raise CannotAttach(f"is signed: to attach anything would break its signature; {INSTEAD}")
                 if len(one) > _SHORTEST_NAME and one.startswith((b"(", b"<")):

@@ -88,7 +88,10 @@ def is_marked(data: bytes) -> bool:
 
 def marks_in(piece: bytes, offset: int) -> Iterator[bool]:
     """Of each such line in a piece of a file, which begins at that byte: whether it stands where it says."""
-    return (int(found[1]) == offset + found.start() for found in _MARK.finditer(piece))
+    at = 0
+    while (found := _MARK.search(piece, at)) is not None:
+        yield int(found[1]) == offset + found.start()
+        at = found.start() + 1  # the next may begin with the newline that ends this one
 
 
 def write_revision(base: PdfBase, attached: AttachedProof) -> bytes:

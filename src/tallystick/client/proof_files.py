@@ -111,9 +111,14 @@ def find_proof_of_stream(name: str, stream: BinaryIO, proof: Path | None = None)
     return Found(name, describe_stream(name, stream), proof, files, is_stream=True)
 
 
+def document_of(path: Path) -> Path:
+    """The document that a proof is of, by its name; any other file is itself one."""
+    return path.with_name(path.name.removesuffix(PROOF))
+
+
 def read_proof(path: Path) -> RawProof:
     """A proof, and the files beside it. Raises `UnreadableFile`."""
-    base = path.with_name(path.name.removesuffix(PROOF))
+    base = document_of(path)
     proof = read_bounded(path, MAX_PROOF_BYTES)
     if proof is None and is_there(path):
         raise UnreadableFile(f"{path} is a directory or a device, and no proof; name the proof with --proof")

@@ -12,7 +12,7 @@ from typing import Final
 
 from tallystick.client.earlier_proofs import is_earlier
 from tallystick.client.pdf_files import Marked, mark_in
-from tallystick.client.proof_files import PROOF
+from tallystick.client.proof_files import PROOF, document_of
 from tallystick.problems import Problem, UnreadableFile
 
 MAX_FOUND: Final = 1_000_000
@@ -38,7 +38,7 @@ def find_proofs(named: Iterable[Path]) -> Iterator[tuple[Path, Problem | None]]:
 
 
 def _of_file(path: Path) -> tuple[Path, Problem | None]:
-    document = path.with_name(path.name.removesuffix(PROOF))
+    document = document_of(path)
     proof = path.with_name(document.name + PROOF)
     try:
         is_carried = _is_carried(document, is_beside=proof.is_file())

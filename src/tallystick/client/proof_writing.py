@@ -18,7 +18,17 @@ from tallystick.client.drafts import UNDER_WAY
 from tallystick.client.earlier_proofs import kept_under, lost_ml_dsa, places, stamped_on
 from tallystick.client.pdf_files import Marked, attach, carried_in, mark_in
 from tallystick.client.pdf_revision import AttachedProof
-from tallystick.client.proof_files import MEMBERS, PAYLOAD, PROOF, TIME_STAMP, Found, RawProof, is_there, read_proof
+from tallystick.client.proof_files import (
+    MEMBERS,
+    PAYLOAD,
+    PROOF,
+    TIME_STAMP,
+    Found,
+    RawProof,
+    document_of,
+    is_there,
+    read_proof,
+)
 from tallystick.client.time_stamp_token import MAX_TOKEN_BYTES, TokenFile, read_token
 from tallystick.ledger.bundle import Bundle, hand_over_codec
 from tallystick.ledger.certificate import payload_codec
@@ -70,7 +80,7 @@ def write_proof(made: ProofFiles, path: Path, advice: str = _TO, ml_dsa: MlDsaCo
     Cut off before that, it stands as it was, maybe beside new .members, which need not fit it: `verify` tells what to
     do, and to write the proof again mends it. What is no file of a proof is not replaced. Raises `CannotMake`.
     """
-    base = path.with_name(path.name.removesuffix(PROOF))
+    base = document_of(path)
     members, payload = (base.with_name(base.name + ending) for ending in (MEMBERS, PAYLOAD))
     proof, earlier = made.proof.encode(), Kept()
     data = {members: made.members, payload: made.payload, path: proof}
@@ -129,13 +139,22 @@ def _keep_earlier(document: Path, files: RawProof, date: str, like: Path, advice
     raise CannotMake(f"{document} has too many earlier proofs of {date}; move some away")
 
 
-def write_time_stamp(response: bytes, found: Found) -> Path:
-    """Write the token of a proof beside it, durably. What is no token, or one of the document, is not replaced.
+def write_time_stamp(response: bytes, found: Found) -> None:
+    """Write the token of a proof beside it, durably. Raises as `time_stamp_place` does."""
+    assert found.path is not None, "it was found there"
+    path = time_stamp_place(found)
+    if found.files is not None and (date := stamped_on(found.files)) is not None:
+        _keep_earlier(document_of(found.path), found.files, date, found.path, _IN_PLACE)
+    _replace({path: response}, _IN_PLACE)
+
+
+def time_stamp_place(found: Found) -> Path:
+    """Where the token of a proof goes. What is no token, or one of the document, is not replaced.
 
     Raises `CannotMake`, `UnreadableFile`.
     """
     assert found.path is not None, "it was found there"
-    document = found.path.with_name(found.path.name.removesuffix(PROOF))
+    document = document_of(found.path)
     path = document.with_name(document.name + TIME_STAMP)
     if is_taken(path, _IN_PLACE):
         try:
@@ -144,9 +163,6 @@ def write_time_stamp(response: bytes, found: Found) -> Path:
             raise CannotMake(f"{path} is there, and is no time stamp token; move it away") from None
         if document.is_file() and _is_over_document(before, document, found):
             raise CannotMake(f"{path} is there, a time stamp of the document itself; move it away")
-        if found.files is not None and (date := stamped_on(found.files)) is not None:
-            _keep_earlier(document, found.files, date, found.path, _IN_PLACE)
-    _replace({path: response}, _IN_PLACE)
     return path
 
 

@@ -110,7 +110,7 @@ class TimeStamps:
 
     def _judge_signer(self, note: bytes, token: TokenFile) -> TimeStamp:
         try:
-            embedded = list(map(_loaded, token.certificates))
+            embedded = [one for one in map(_loaded, token.certificates) if one is not None]
             signer, trusted = self._signer(token, embedded)
         except Refused as refused:
             return TimeStamp(state="unreadable", reason=refused.reason)
@@ -197,18 +197,19 @@ def _named(name: str, pem: bytes) -> _Named:
     """Raises `BadRequest` unless these are certificates, with a root among them."""
     from cryptography import x509  # noqa: PLC0415  # optional
 
-    try:
-        every = x509.load_pem_x509_certificates(pem)
-    except (ValueError, x509.InvalidVersion):
-        told = "there is no certificate in PEM in it, or a malformed one: -----BEGIN CERTIFICATE-----"
-        raise BadRequest(told) from None
-    if len(every) > _MOST_NAMED:
-        raise BadRequest(f"there are {len(every)} certificates in it, {_MOST_NAMED} allowed: name one authority's")
-    try:
-        for one in every:
-            _read_whole(one)
-    except ValueError:
-        raise BadRequest("a certificate in it is malformed: get the authority's root from it anew") from None
+    with warnings.catch_warnings(action="ignore"):  # old roots have the number 0, which the library complains of
+        try:
+            every = x509.load_pem_x509_certificates(pem)
+        except (ValueError, x509.InvalidVersion):
+            told = "there is no certificate in PEM in it, or a malformed one: -----BEGIN CERTIFICATE-----"
+            raise BadRequest(told) from None
+        if len(every) > _MOST_NAMED:
+            raise BadRequest(f"there are {len(every)} certificates in it, {_MOST_NAMED} allowed: name one authority's")
+        try:
+            for one in every:
+                _read_whole(one)
+        except ValueError:
+            raise BadRequest("a certificate in it is malformed: get the authority's root from it anew") from None
     roots = [one for one in every if _is_root(one)]
     if not roots:
         told = "there is no root in it, a certificate that is signed with its own key: ask the authority for its root"
@@ -225,7 +226,8 @@ def _kept(name: str, pem: bytes) -> _Named:
         raise DamagedStore(f"the file of the authority {name} is damaged: {problem}; {advice}") from None
 
 
-def _loaded(der: bytes) -> "Certificate":
+def _loaded(der: bytes) -> "Certificate | None":
+    """One that a token holds; `None`: it is malformed, and left out, as nobody signed that it is there."""
     from cryptography import x509  # noqa: PLC0415  # optional
 
     try:
@@ -234,13 +236,16 @@ def _loaded(der: bytes) -> "Certificate":
             _read_whole(one)
             return one
     except (ValueError, x509.InvalidVersion, Warning):
-        raise Refused(Rule.P14, "a certificate in the token is malformed") from None
+        return None
 
 
 def _read_whole(one: "Certificate") -> None:
     """Read what is asked of a certificate later: the library does so no sooner. Raises `ValueError`."""
-    one.subject.rfc4514_string(), one.issuer.public_bytes(), one.not_valid_before_utc, one.not_valid_after_utc
-    _has_weak_signature(one)
+    try:
+        one.subject.rfc4514_string(), one.issuer.public_bytes(), one.not_valid_before_utc, one.not_valid_after_utc
+        _has_weak_signature(one)
+    except TypeError as error:  # of a name whose text is bits
+        raise ValueError(str(error)) from None
 
 
 def _is_of_signer(one: "Certificate", token: TokenFile) -> bool:

@@ -19,9 +19,9 @@ from tallystick.api.proven import (
     failure_view,
     proven_view,
 )
-from tallystick.client.earlier_proofs import earlier_proofs
+from tallystick.client.earlier_proofs import EarlierProofs
 from tallystick.client.own_node import KnownBefore, OwnNode, check_not_after
-from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, read_proof
+from tallystick.client.proof_files import PROOF, TIME_STAMP, Found, RawProof, document_of, read_proof
 from tallystick.client.time_stamps import TimeStamps
 from tallystick.host.authorities import Authorities
 from tallystick.host.ml_dsa import ml_dsa_verifier
@@ -124,6 +124,7 @@ class Verifier:
         self._newest: dict[bytes, _Newest] = {}
         self._time_stamps = TimeStamps(Authorities(store.path).read_all)
         self._known_before = KnownBefore(own)
+        self._earlier = EarlierProofs()
 
     def verify(self, found: Found) -> v.FileVerdict:
         """The verdict on one file. Raises `StoreError`, `TrustError` for what is kept of its ledger.
@@ -140,7 +141,7 @@ class Verifier:
         if found.path is None:
             return None
         try:
-            kept = earlier_proofs(found.path.with_name(found.path.name.removesuffix(PROOF)))
+            kept = self._earlier.of(document_of(found.path))
         except OSError as error:
             self.warnings.append(f"earlier proofs are not looked for: {error.strerror}")
             return None

@@ -20,6 +20,7 @@ from tallystick.cli.output import (
     number,
     say,
     say_heading,
+    say_how_to_find_it,
     say_table,
     share_bar,
 )
@@ -223,9 +224,11 @@ def _show_kept(account: Account, chain: Path, file: Path) -> None:
     more = ("member list", *(f"show certificate {one[:SHORT_ID]}" for one in revoked))
     for command in ("show", "show block 1", *(more if account.ledger.has_directory else ()), search):
         say(Text(f"  tallystick {command}{option}", style="bold"))
+    say_how_to_find_it()
     if account.seed is None:
         folder = handed_on(chain)
-        told = f"Open the page, choose {DIPLOMA} and its proof there, and enter the id that {LEDGER_ID} tells:"
+        told = f"Open the page in a browser, choose {DIPLOMA} and its proof there, and enter the id from {LEDGER_ID}:"
+        say("")
         say(Text.assemble("A diploma, its proof and a page that verifies are in ", (str(folder), "bold"), "."))
         say(Text(told), soft_wrap=False)
         say(Text(f"  {(folder / PAGE.name).absolute().as_uri()}", style="bold"))

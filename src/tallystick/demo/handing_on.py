@@ -13,13 +13,16 @@ LEDGER_ID: Final = "ledger-id.txt"
 _FILES: Final = (DIPLOMA, DIPLOMA + PROOF, PAGE.name, LEDGER_ID)
 _HOW: Final = """{ledger_id}
 
-This is the id of the demo's ledger, as one of its members would tell it to you:
-on another way than with the file.
+This is the id of the demo's ledger. One of its members would tell it to you, by
+another way than the file came.
 
-In a browser: open {page}, choose {diploma} and {diploma}{proof}
-there, open "Trust a ledger", and enter the id.
+In a browser:
+1. Open {page}.
+2. Choose {diploma} and {diploma}{proof}.
+3. Open "I have the ledger's id from one of its members", paste the id above,
+   say that you have it from the demo, and press "Trust this ledger".
 
-On the command line:
+On the command line, in this folder:
 tallystick verify {diploma} --ledger {ledger_id}
 
 Then change a letter of {diploma}, and verify it again.
@@ -34,8 +37,12 @@ def handed_on(chain: Path) -> Path:
 def check_handed_on(chain: Path) -> None:
     """Raise `StoreError` when something else than what an earlier demo left is in the way."""
     folder = handed_on(chain)
-    if folder.exists() and (not folder.is_dir() or any(one.name not in _FILES for one in folder.iterdir())):
-        raise StoreError(f"{folder} is not what a demo left, and is left alone; name another file with --chain")
+    if not folder.exists():
+        return
+    others = [one.name for one in folder.iterdir() if one.name not in _FILES] if folder.is_dir() else []
+    if others or not folder.is_dir():
+        what = f"has a file {min(others)}, which no demo left there" if others else "is no folder"
+        raise StoreError(f"{folder} {what}; move it away, or name another file with --chain")
 
 
 def hand_on(diploma: Path, ledger_id: str, chain: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from tallystick.cli.options import NoPassphrase, PassphraseFile, argument, find_passphrase, open_bare_key, option
-from tallystick.cli.output import Text, fail, make_console, marked, say, warn
+from tallystick.cli.output import Text, fail, make_console, marked, say, say_how_to_find_it, warn
 from tallystick.cli.words import names_of
 from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_like_interrupted
 from tallystick.demo.real_demo import MOST_PROCESSES, PARAMS, UNIVERSITIES
@@ -128,3 +128,4 @@ def _tell(folders: Sequence[DataFolder]) -> None:
         *(governed if founders else (f"tallystick stake 50 {at}", f"{joining} --no-passphrase --run")),
     ):
         say(Text(f"  {command}", style="bold"))
+    say_how_to_find_it()
