@@ -49,11 +49,11 @@ def head_of(ledger: ProvenLedger, at: Countersigned | None = None) -> tuple[str,
     return signed_note(ledger.genesis, at).encoded, encode(ledger.prover.mirrored(at))
 
 
-def publish(ledger: ProvenLedger, folder: Path) -> Published:
+def publish(ledger: ProvenLedger, folder: Path, on_done: Callable[[int], object] = lambda done: None) -> Published:
     """As `tallystick export` does."""
     mirror = MirrorFolder(folder, ledger.store)
     with mirror.held():
-        return mirror.publish(*head_of(ledger))
+        return mirror.publish(*head_of(ledger), on_done)
 
 
 def write_mirror(ledger: ProvenLedger, at: Countersigned, folder: Path) -> None:

@@ -20,6 +20,7 @@ from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.rederiving import rederive_log
 from tallystick.host.addresses import drawn_port
 from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
+from tallystick.storage.mirror import Part, tiles
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -93,6 +94,9 @@ def test_a_web_server_and_a_folder_give_the_same_proof(folder: Path) -> None:
         ("https://", "is no URL of a folder"),
         ("https://log.example/?at=1", r"is no URL of a folder; name it without \? and #"),
         ("http://log.example:port", "is no URL; name"),
+        ("HTTPS://ada:secret@log.example/?at=1", r"^HTTPS://log.example/\?… is no URL of a folder"),
+        ("https:/ada:secret@log.example", "there is no folder …@log.example; name"),
+        ("ada:secret@log.example", "there is no folder …@log.example; name"),
     ],
 )
 def test_what_names_no_mirror_is_told(where: str, said: str) -> None:
@@ -305,6 +309,23 @@ def test_what_is_more_than_is_kept_is_read_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(mirror, "_MOST_KEPT_BYTES", 4_000)
     rederive_log(Mirror(files), len(log.entries), log.root(), 0, lambda done: None)
     assert len(asked) == len(set(asked)) == 10
+
+
+def test_what_was_read_is_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, asked = TiledLog().grow(3 * 256), list[str]()
+    files = FolderFiles(log.write(tmp_path / "log"))
+    read = files.read
+
+    def counted(wanted: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        asked.extend(path for path, _ in wanted)
+        return read(wanted)
+
+    monkeypatch.setattr(files, "read", counted)
+    monkeypatch.setattr(mirror, "_MOST_KEPT_BYTES", 2 * 256 * 32)
+    of_it = Mirror(files)
+    for number in (0, 1, 0, 2, 0, 1):
+        of_it.items(Part(tiles(0), number, 256))
+    assert asked == [f"tile/0/00{number}" for number in (0, 1, 2, 1)], "what was not asked for longest goes"
 
 
 def test_a_store_that_forbids_what_it_lacks_lacks_it(folder: Path) -> None:

@@ -201,7 +201,8 @@ def test_a_password_in_a_url_is_never_shown(mirrored: Mirrored) -> None:
         ),
         (("prove", "report.pdf", "--url", f"http://ada:secret@{away}/#at"), 2, "is no URL of a node"),
         (("prove", "report.pdf", "--url", "http://ada:se/cret@[::1"), 2, "is no URL; name that of a node"),
-        (("prove", "report.pdf", "--url", "http://127.0.0.1:99999"), 2, "ports are 1 to 65,535"),
+        (("prove", "report.pdf", "--url", "HTTP://ada:secret@127.0.0.1:99999"), 2, "ports are 1 to 65,535"),
+        (("prove", "report.pdf", "--url", f"ada:secret@{away}"), 2, f"there is no …@{away}; name"),
         (("verify", "report.pdf", "--online", f"http://ada:secret@{away}"), 16, f"had from http://{away}: "),
     ):
         said = mirrored.said(*args, expect=code)

@@ -17,7 +17,8 @@ from tests.proving import ProvenLedger
 
 from tallystick.ledger.certificate import certificate_codec
 from tallystick.problems import CannotMake, DamagedStore, DataInUse
-from tallystick.storage.mirror import ENTRIES, IDS, Part, state_path, tile_path
+from tallystick.storage import mirror_files
+from tallystick.storage.mirror import ENTRIES, IDS, Part, state_codec, state_path, tile_path
 from tallystick.storage.mirror_files import KEEP_PARTIAL_S, KEEP_STATE_S, MirrorFolder
 
 
@@ -188,13 +189,9 @@ def test_what_to_do_follows_from_what_hinders(
         publish(ledger, folder)
 
 
-def test_all_is_on_the_disk_before_a_checkpoint_names_it(
-    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bytes before a name, names before the checkpoint; those of files that a run that was cut off left, too."""
-    grow(ledger, 300)
-    publish(ledger, folder)
-    (folder / "checkpoint").unlink()  # what was cut off before it: nobody knows which names are on the disk
+@contextmanager
+def changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """What came to the disk, and which names were given, in order."""
     done = list[tuple[str, str]]()
     fsync, replace_file = os.fsync, Path.replace
 
@@ -207,10 +204,22 @@ def test_all_is_on_the_disk_before_a_checkpoint_names_it(
         assert ("sync", str(source)) in done, "its bytes first"
         return replace_file(source, target)
 
-    (folder / Part(ENTRIES, 0, 256).path).unlink()
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", renamed)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", synced)
+        patch.setattr(Path, "replace", renamed)
+        yield done
+
+
+def test_all_is_on_the_disk_before_a_checkpoint_names_it(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes before a name, names before the checkpoint; those of files that a run that was cut off left, too."""
+    grow(ledger, 300)
     publish(ledger, folder)
+    (folder / "checkpoint").unlink()  # what was cut off before it: nobody knows which names are on the disk
+    (folder / Part(ENTRIES, 0, 256).path).unlink()
+    with changes(monkeypatch) as done:
+        publish(ledger, folder)
     switch = done.index(("name", str(folder / "checkpoint")))
     assert done[switch + 1 :] == [("sync", str(folder))]
     last_name = max(at for at, (what, _) in enumerate(done[:switch]) if what == "name")
@@ -292,6 +301,13 @@ def test_blocks_that_do_not_lead_to_the_checkpoint_are_not_published(ledger: Pro
 # ---- what is cut off or damaged -------------------------------------------------------------------------------------
 
 
+def flip(path: Path) -> None:
+    """Another last byte."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
 class Cut(BaseException):
     """The process ends."""
 
@@ -353,6 +369,134 @@ def test_cut_off_anywhere_the_mirror_is_whole_and_the_next_run_goes_on(
     assert sizes == ({start} if start else set()) | {start + 270}
 
 
+@pytest.fixture
+def staged(ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A first export ends a stage with block 3, and is killed with block 4; so many certificates are in it."""
+    monkeypatch.setattr(mirror_files, "_STAGE_WIDTH", 300)
+    grow(ledger, *[1] * 2, 301, 20, 10)
+
+    def kill(size: int) -> None:
+        if size > 303:
+            raise Cut
+
+    with suppress(Cut):
+        publish(ledger, folder, kill)
+    assert not (folder / "checkpoint").exists()
+    return 303
+
+
+def goes_on_from(ledger: ProvenLedger, folder: Path) -> int:
+    """The size of the log after the first block that a run adds to the mirror, which is whole then."""
+    sizes = list[int]()
+    publish(ledger, folder, sizes.append)
+    read_whole(files_in(folder))
+    assert index_of(files_in(folder), 333, ledger.block(3).certificates[300].id) == [302]
+    assert [one.name for one in folder.glob(".*")] == [".tallystick-ledger"]
+    return sizes[0]
+
+
+def test_a_first_export_that_was_killed_goes_on_from_its_last_stage(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch, staged: int
+) -> None:
+    """Also where the run after it is cut off at once."""
+    with suppress(Cut), failing(0, Cut(), monkeypatch):
+        publish(ledger, folder)
+    assert goes_on_from(ledger, folder) == staged + 20
+
+
+@pytest.mark.parametrize(
+    ("path", "damage"),
+    [
+        (tile_path(0, 1, 47), flip),
+        (tile_path(1, 0, 1), flip),
+        (Part(ENTRIES, 1, 47).path, flip),
+        (Part(ENTRIES, 1, 47).path, Path.unlink),
+        (Part(IDS, 0, 303).path, flip),
+        ("tallystick/headers/000.p/3", flip),
+        ("tallystick/tile/0/000.p/3", flip),
+        (".tallystick-stage", flip),
+        (".tallystick-stage", Path.unlink),
+    ],
+)
+def test_a_stage_whose_end_was_damaged_is_written_anew(
+    ledger: ProvenLedger, folder: Path, staged: int, path: str, damage: Callable[[Path], None]
+) -> None:
+    damage(folder / path)
+    assert goes_on_from(ledger, folder) == 1
+
+
+@pytest.mark.parametrize("noted", [b"3 302", b"2 303", b"9999 303", b"3 9999999999999999", b"0 0", b"3" * 99])
+def test_what_is_noted_of_a_stage_is_not_believed(
+    ledger: ProvenLedger, folder: Path, staged: int, noted: bytes
+) -> None:
+    assert (folder / ".tallystick-stage").read_bytes() == b"3 303"
+    (folder / ".tallystick-stage").write_bytes(noted)
+    assert goes_on_from(ledger, folder) == 1
+
+
+def test_a_stage_is_noted_when_it_is_on_the_disk(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_files, "_STAGE_WIDTH", 300)
+    grow(ledger, 301, 2)
+    with changes(monkeypatch) as done:
+        publish(ledger, folder)
+    noted = done.index(("name", str(folder / ".tallystick-stage")))
+    last_name = max(at for at, (what, _) in enumerate(done[:noted]) if what == "name")
+    synced = {where for what, where in done[last_name:noted] if what == "sync"}
+    for path in (Part(ENTRIES, 0, 256).path, Part(IDS, 0, 301).path, "tallystick/headers/000.p/1"):
+        assert ("name", str(folder / path)) in done[:noted]
+        assert str((folder / path).parent) in synced
+
+
+def test_a_stage_that_is_beyond_an_older_checkpoint_is_passed_over(
+    ledger: ProvenLedger, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run is of a node, or of a backup, that is behind."""
+    monkeypatch.setattr(mirror_files, "_STAGE_WIDTH", 10)
+    grow(ledger, 1)
+    earlier = head_of(ledger)
+    grow(ledger, 10, 1)
+
+    def kill(size: int) -> None:
+        if size == 12:
+            raise Cut
+
+    with suppress(Cut):
+        publish(ledger, folder, kill)
+    assert (folder / ".tallystick-stage").read_bytes() == b"2 11"
+    mirror = MirrorFolder(folder, ledger.store)
+    with mirror.held():
+        mirror.publish(*earlier)
+    assert read_whole(files_in(folder)).checkpoint.size == 1
+
+
+@pytest.mark.parametrize(
+    ("noted", "sizes"), [(b"3 22", [42]), (b"3 2", [22, 42])], ids=["the stage", "of another block"]
+)
+def test_a_long_way_to_catch_up_goes_on_from_its_last_stage_too(
+    ledger: ProvenLedger, folder: Path, monkeypatch: pytest.MonkeyPatch, noted: bytes, sizes: list[int]
+) -> None:
+    grow(ledger, 1, 1)
+    publish(ledger, folder)
+    monkeypatch.setattr(mirror_files, "_STAGE_WIDTH", 10)
+    grow(ledger, 20, 20)
+
+    def fill_the_disk(size: int) -> None:
+        if size == 42:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(CannotMake, match="make room"):
+        publish(ledger, folder, fill_the_disk)
+    assert read_whole(files_in(folder)).checkpoint.size == 2
+    assert (folder / ".tallystick-stage").read_bytes() == b"3 22"
+    (folder / ".tallystick-stage").write_bytes(noted)
+    seen = list[int]()
+    publish(ledger, folder, seen.append)
+    assert seen == sizes
+    read_whole(files_in(folder))
+
+
 def test_a_file_that_was_cut_off_before_it_was_published_is_written_anew(ledger: ProvenLedger, folder: Path) -> None:
     """As after a power failure: a name may be there without its bytes."""
     grow(ledger, 300)
@@ -386,14 +530,33 @@ def test_a_mirror_whose_end_was_damaged_is_mended_by_the_next_run(
     if is_lost:
         (folder / path).unlink()
     else:
-        data = bytearray((folder / path).read_bytes())
-        data[-1] ^= 1
-        (folder / path).write_bytes(data)
+        flip(folder / path)
     grow(ledger, 2)
     publish(ledger, folder)
     whole = read_whole(files_in(folder))
     assert index_of(files_in(folder), 302, ledger.block(1).certificates[299].id) == [299]
     assert whole.checkpoint.size == 302
+
+
+@pytest.mark.parametrize("grown", [0, 2])
+def test_no_byte_of_a_published_state_is_believed(ledger: ProvenLedger, folder: Path, grown: int) -> None:
+    """What it says of the last block becomes an entry of the headers: a wrong one would stay there."""
+    grow(ledger, 3)
+    publish(ledger, folder)
+    path = folder / state_path(3)
+    state = state_codec.decode(path.read_bytes())
+    grow(ledger, *[1] * grown)
+    other = bytes(32)
+    for damaged in (
+        replace(state, log=replace(state.log, members_hash=other)),
+        replace(state, header=replace(state.header, view=state.header.view + 1)),
+        replace(state, header=replace(state.header, index=2)),
+        replace(state, status=((other, b""),)),
+    ):
+        path.write_bytes(damaged.encoded)
+        publish(ledger, folder)
+        assert read_whole(files_in(folder)).checkpoint.size == 3 + grown
+        assert grown or path.read_bytes() == state.encoded
 
 
 # ---- what goes ------------------------------------------------------------------------------------------------------

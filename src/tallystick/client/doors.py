@@ -54,7 +54,7 @@ async def open_door(
 
     Raises `NotRunning` where nobody answers, `Problem` for what is none of these, `DamagedStore` for a damaged file.
     """
-    if str(where).startswith(("http://", "https://")):
+    if is_url(where):
         url = parsed_url(str(where), "a node", "https://node.example:7118")
         return await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S)), False
     path = Path(where).expanduser()
@@ -68,6 +68,11 @@ async def open_door(
         transport = httpx.AsyncHTTPTransport(uds=socket_address(path), verify=False)  # no TLS: 50 ms less
     client = httpx.AsyncClient(transport=transport, base_url="http://tallystick", timeout=_PATIENCE_S)
     return await stack.enter_async_context(client), is_file
+
+
+def is_url(where: str | Path) -> bool:
+    """Whether it is to be asked over HTTP; a scheme has no case (RFC 3986, 3.1)."""
+    return str(where).lower().startswith(("http://", "https://"))
 
 
 def parsed_url(url: str, what: str, example: str) -> httpx.URL:
@@ -87,7 +92,8 @@ def parsed_url(url: str, what: str, example: str) -> httpx.URL:
 def socket_address(path: Path) -> str:
     """The socket of the node in a folder, where one answers. Raises `NotRunning`, `Problem`."""
     if not path.exists() and path.name != API_SOCKET:
-        raise Problem(f"there is no {path}; name a node's folder, its socket, a URL or the file of a chain")
+        shown = shown_url(str(path))  # a URL that was mistyped may hold a password
+        raise Problem(f"there is no {shown}; name a node's folder, its socket, a URL or the file of a chain")
     path = path / API_SOCKET if path.is_dir() else path
     address = short_address(path)
     try:  # a node that was killed leaves its socket behind

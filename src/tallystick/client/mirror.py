@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self, TypeVar
 
 import httpx
 
-from tallystick.client.doors import parsed_url, said_of
+from tallystick.client.doors import is_url, parsed_url, said_of
 from tallystick.host.text import shown_url
 from tallystick.ledger.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.ledger.encoding import Codec
@@ -101,7 +101,7 @@ class FolderFiles:
         """Raises `Problem` if there is no such folder."""
         self.where, self._folder = str(folder), folder
         if not folder.is_dir():
-            raise Problem(f"there is no folder {folder}; name a mirror by its folder, or by its URL")
+            raise Problem(f"there is no folder {shown_url(str(folder))}; name a mirror by its folder, or by its URL")
         self._real = folder.resolve()
 
     def read(self, wanted: Sequence[Wanted]) -> list[bytes | None]:
@@ -233,7 +233,7 @@ class WebFiles:
 
 def files_at(where: str | Path) -> Files:
     """The files of the mirror at a URL or in a folder. Raises `Problem`."""
-    if str(where).startswith(("http://", "https://")):
+    if is_url(where):
         return WebFiles(str(where))
     if "://" in str(where):
         shown = shown_url(str(where))

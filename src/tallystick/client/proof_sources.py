@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tallystick.client.blocking import Client
-from tallystick.client.doors import AnswerProblem
+from tallystick.client.doors import AnswerProblem, is_url
 from tallystick.client.mirror import Mirror, NoMirror, files_at
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.proof_writing import certificate_about
@@ -118,7 +118,7 @@ def open_mirror(where: str, stack: ExitStack) -> MirrorSource:
 
 def open_online(where: str, stack: ExitStack) -> ProofSource:
     """A node, or else a mirror: a node has members countersign anew, so it is asked first. Raises `Problem`."""
-    if not where.startswith(("http://", "https://")) and not DataFolder(Path(where)).is_there:
+    if not is_url(where) and not DataFolder(Path(where)).is_there:
         return open_mirror(where, stack)
     try:
         return NodeSource(stack.enter_context(Client(where)))

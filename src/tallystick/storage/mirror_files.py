@@ -1,12 +1,13 @@
 """Writes a mirror into a folder, for any web server: what its `checkpoint` names is whole at every moment.
 
 Files are written under another name, and renamed. The checkpoint comes last, when all others are on the disk and lead
-to its roots. What is cut off before that leaves files that nobody is told of; the next run writes them anew.
+to its roots. What is cut off before that leaves files that nobody is told of; the next run goes on from the last stage.
 """
 
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections import deque
@@ -22,10 +23,23 @@ from tallystick.ledger.errors import Refused
 from tallystick.ledger.merkle import HASH_BYTES
 from tallystick.ledger.note import MAX_NOTE_BYTES, parse_note
 from tallystick.ledger.trie import Trie
-from tallystick.problems import CannotMake, DamagedStore, DataInUse
+from tallystick.problems import CannotMake, DamagedStore, DataInUse, UnreadableFile
+from tallystick.storage.described_files import read_bounded
 from tallystick.storage.log_tiles import Tree
-from tallystick.storage.mirror import CHECKPOINT_PATH, MirroredState, parse_path, state_codec, state_path
-from tallystick.storage.mirror_growth import Growth, parts_at_end
+from tallystick.storage.mirror import (
+    CHECKPOINT_PATH,
+    IDS,
+    MAX_STATE_BYTES,
+    MirroredHeader,
+    MirroredState,
+    Part,
+    max_bytes,
+    parse_path,
+    state_codec,
+    state_path,
+)
+from tallystick.storage.mirror_growth import File, Growth, parts_at_end
+from tallystick.storage.outline import Outline
 from tallystick.storage.sqlite_file import sync
 from tallystick.storage.store import Store
 
@@ -39,6 +53,13 @@ _MOST_WAITING: Final = 64
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 """For the user of a web server."""
 _UNFINISHED: Final = ".tallystick-unfinished"
+_STAGE: Final = ".tallystick-stage"
+"""How far a run has come that is not at its end: a block, and the size of the log after it. Nothing of it is believed.
+"""
+_STAGE_WIDTH: Final = IDS.span
+"""Certificates. So a stage ends with few rows of ids beyond the last full file, and costs little."""
+_MOST_NOTED_BYTES: Final = 33
+_NOTED: Final = re.compile(rb"([1-9][0-9]{0,15}) ([0-9]{1,16})")
 _LEDGER: Final = ".tallystick-ledger"
 """Whose mirror it is (the id of the ledger): the first file, so that what was cut off is taken for no other's."""
 _OWN: Final = frozenset({"tile", "tallystick", CHECKPOINT_PATH, _UNFINISHED})
@@ -76,29 +97,29 @@ class _Writer:
     """Puts files in their places, each whole."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._unfinished = folder, folder / _UNFINISHED
         self._numbers = count()
         self._real = folder.resolve()
-        self.folders = set[Path]()
+        self._folders = set[Path]()
         """In which all files stand that were put, those that stood there already, too."""
-        self.written: list[tuple[Path, int]] = []
-        """Where, and how many bytes."""
+        self.sizes_bytes: list[int] = []
+        """Of what was written."""
 
     def put(self, path: str, data: bytes) -> None:
         """Put a file there, on the disk before it has its name, unless it stands there already."""
         target = self._folder / path
-        if target.parent not in self.folders:
-            _check_inside(target.parent, self._real)
-            self.folders.add(target.parent)
+        if (folder := target.parent) not in self._folders:
+            _check_inside(folder, self._real)
+            self._folders.add(folder)
         with suppress(OSError):
             if target.stat().st_size == len(data) and target.read_bytes() == data:
                 return
         self.put_whole(target, data)
-        self.written.append((target, len(data)))
+        self.sizes_bytes.append(len(data))
 
     def put_whole(self, target: Path, data: bytes) -> None:
         """Put a file there, in place of one that may be there."""
-        unfinished = self._folder / _UNFINISHED / str(next(self._numbers))
+        unfinished = self._unfinished / str(next(self._numbers))
         with unfinished.open("wb") as stream:
             stream.write(data)
             stream.flush()
@@ -124,6 +145,14 @@ class _Writer:
             yield put
             while waiting:
                 waiting.popleft().result()
+
+    def sync_names(self) -> None:
+        """Have the names of all that was put on the disk, too."""
+        folders = {self._folder}
+        for folder in self._folders:
+            folders.update([folder, *folder.parents[: len(folder.relative_to(self._folder).parts)]])
+        for folder in folders:
+            sync(folder)
 
 
 def _make_folder(folder: Path) -> None:
@@ -191,8 +220,8 @@ class MirrorFolder:
             self._clear()
             (self.folder / _UNFINISHED).mkdir()
             self._claim()
-            if before is not None and before.state is not None and before.checkpoint == head.checkpoint:
-                head = head._replace(state=before.state)  # of an earlier block, maybe, with the same log
+            if before is not None and (kept := self._kept_state(before, head)) is not None:
+                head = head._replace(state=kept)
             else:
                 self._grow(before, head, state, on_done)
             if before is None or before.note != note:
@@ -202,7 +231,7 @@ class MirrorFolder:
                     self._retire(before, head)
                 self._tidy(head)
         start = before.checkpoint.size if before is not None else 0
-        sizes = [size for _, size in self._writer.written]
+        sizes = self._writer.sizes_bytes
         return Published(head.checkpoint, head.checkpoint.size - start, len(sizes), sum(sizes))
 
     # ---- what is published, and may be ------------------------------------------------------------------------
@@ -213,17 +242,20 @@ class MirrorFolder:
             checkpoint, state = parse_checkpoint(parse_note(note).text), state_codec.decode(encoded)
         except Refused as refused:
             raise DamagedStore(f"the checkpoint to publish cannot be read: {refused}", refused) from None
+        if not self._belong_together(checkpoint, state):
+            raise DamagedStore("the checkpoint to publish and its state do not belong together; ask another node")
+        return _Head(note, checkpoint, state)
+
+    def _belong_together(self, checkpoint: Checkpoint, state: MirroredState) -> bool:
+        """Whether each part of the state leads to the checkpoint, or to the header that it comes with."""
         log, of_members, genesis = state.log, state.of_members, self._store.genesis
-        leads = (
+        return (
             (state.genesis.ledger_id, checkpoint.origin) == (genesis.ledger_id, genesis.origin)
             and (checkpoint.size, checkpoint.root) == (log.log_size, log.log_root)
             and (state.header.state_root, log.members_hash) == (log.hash, of_members.hash)
             and self._trie_root("directory", state.directory) == of_members.directory
             and self._trie_root("status", state.status) == of_members.status
         )
-        if not leads:
-            raise DamagedStore("the checkpoint to publish and its state do not belong together; ask another node")
-        return _Head(note, checkpoint, state)
 
     def _trie_root(self, name: str, entries: tuple[tuple[bytes, bytes], ...]) -> bytes:
         """The root over entries, of which most were there the last time, and none goes."""
@@ -244,9 +276,8 @@ class MirrorFolder:
 
     def _claimed(self) -> str | None:
         """The id of the ledger whose mirror it is."""
-        with suppress(FileNotFoundError), (self.folder / _LEDGER).open("rb") as stream:
-            return stream.read(2 * HASH_BYTES).decode(errors="replace")
-        return None
+        found = read_bounded(self.folder / _LEDGER, 2 * HASH_BYTES)
+        return found.decode(errors="replace") if found is not None else None
 
     def _published(self) -> _Head | None:
         """What the folder holds. Raises `CannotMake` if that is no mirror of this ledger."""
@@ -259,23 +290,31 @@ class MirrorFolder:
             raise CannotMake(f"{self.folder} is a mirror of another ledger, as {_LEDGER} says; name another folder")
         others = found if claimed is None else found - _OWN
         try:
-            with (self.folder / CHECKPOINT_PATH).open("rb") as stream:
-                note = stream.read(MAX_NOTE_BYTES + 1).decode()
+            data = read_bounded(self.folder / CHECKPOINT_PATH, MAX_NOTE_BYTES)
+            if data is None:
+                if others:
+                    advice = "name an empty folder, or a mirror of this ledger"
+                    raise CannotMake(f"{self.folder} holds {min(others)!r} and is no mirror; {advice}")
+                return None
+            note = data.decode()
             checkpoint = parse_checkpoint(parse_note(note).text)
-        except FileNotFoundError:
-            if others:
-                advice = "name an empty folder, or a mirror of this ledger"
-                raise CannotMake(f"{self.folder} holds {min(others)!r} and is no mirror; {advice}") from None
-            return None
-        except (OSError, UnicodeDecodeError, Refused):
+        except (UnreadableFile, UnicodeDecodeError, Refused):
             advice = "move it away, or name another folder"
             raise CannotMake(f"{self.folder / CHECKPOINT_PATH} is no checkpoint that can be read; {advice}") from None
         try:
-            state = state_codec.decode((self.folder / state_path(checkpoint.size)).read_bytes())
-        except (OSError, Refused):
+            state = state_codec.decode(read_bounded(self.folder / state_path(checkpoint.size), MAX_STATE_BYTES) or b"")
+        except (UnreadableFile, Refused):
             return _Head(note, checkpoint, None)
         is_its = (state.log.log_size, state.log.log_root) == (checkpoint.size, checkpoint.root)
         return _Head(note, checkpoint, state if is_its else None)
+
+    def _kept_state(self, before: _Head, head: _Head) -> MirroredState | None:
+        """The published state, if it is sound and of the same log: of an earlier block, maybe."""
+        kept = before.state if before.checkpoint == head.checkpoint else None
+        if kept is None or not self._belong_together(head.checkpoint, kept):
+            return None
+        block = self._store.outline(kept.header.index)
+        return kept if block is not None and block.header == kept.header else None
 
     def _check_continues(self, before: _Head | None, head: _Head) -> None:
         """Raise `CannotMake` unless the published log is the beginning of this one."""
@@ -297,40 +336,67 @@ class MirrorFolder:
     def _grow(self, before: _Head | None, head: _Head, state: bytes, on_done: Callable[[int], object]) -> None:
         """Write all that lies between. Raises `DamagedStore` unless it leads to the roots of the checkpoint."""
         assert head.state is not None
-        growth, last = self._growth(before), head.state.header.index
-        blocks = self._store.outlines(growth.next_block)
-        parts = self._store.members_hashes(growth.next_block)
-        with self._writer.putting() as put:
-            try:
-                while growth.next_block <= last:
-                    for part, data in growth.add(next(blocks), next(parts)):
-                        put(part.path, data)
-                    on_done(growth.size)
-            except Refused as refused:
-                raise self._damaged(str(refused), refused) from None
-            except StopIteration:
-                raise self._damaged(f"block {growth.next_block} is missing") from None
-            for part, data in growth.rest():
-                put(part.path, data)
-            put(state_path(head.checkpoint.size), state)
+        last = head.state.header.index
+        growth = self._growth(before, last)
+        blocks = zip(
+            self._store.outlines(growth.next_block), self._store.members_hashes(growth.next_block), strict=False
+        )
+        while growth.next_block <= last:
+            with self._writer.putting() as put:
+                for part, data in self._stage(growth, last, blocks, on_done):
+                    put(part.path, data)
+            if growth.next_block <= last:
+                self._note_stage(growth)
+        self._writer.put(state_path(head.checkpoint.size), state)
         if (growth.log, growth.headers_root) != (head.checkpoint[1:], head.state.log.headers_root):
             raise self._damaged("its blocks do not lead to the checkpoint")
 
-    def _growth(self, before: _Head | None) -> Growth:
-        """From where the mirror ends; from the beginning if its last files are not what they were."""
+    def _stage(
+        self, growth: Growth, last: int, blocks: Iterator[tuple[Outline, bytes]], on_done: Callable[[int], object]
+    ) -> Iterator[File]:
+        """Add the blocks of one stage; all files that change by them. Raises `DamagedStore`."""
+        end = growth.size - growth.size % _STAGE_WIDTH + _STAGE_WIDTH
+        try:
+            while growth.next_block <= last and growth.size < end:
+                yield from growth.add(*next(blocks))
+                on_done(growth.size)
+        except Refused as refused:
+            raise self._damaged(str(refused), refused) from None
+        except StopIteration:
+            raise self._damaged(f"block {growth.next_block} is missing") from None
+        yield from growth.rest()
+
+    def _note_stage(self, growth: Growth) -> None:
+        """Have on the disk all that was written; then note that a run that is cut off later goes on from here."""
+        self._writer.sync_names()
+        self._writer.put_whole(self.folder / _STAGE, b"%d %d" % (growth.next_block - 1, growth.size))
+
+    def _growth(self, before: _Head | None, last: int) -> Growth:
+        """From the last stage or the end of the mirror; from the beginning if the last files are not what they were."""
+        ends = [self._noted()]
         if before is not None and before.state is not None:
-            with suppress(Refused, OSError):
-                return Growth.resumed(before.state, lambda part: (self.folder / part.path).read_bytes())
+            ends.append((before.state.header.index, before.checkpoint.size))
+        for index, size in sorted(ends, reverse=True):
+            block = self._store.outline(index) if 0 < index <= last else None
+            if block is not None:
+                at = MirroredHeader(block.header, size, self._store.members_hash(index))
+                with suppress(Refused, OSError, IndexError):
+                    return Growth.resumed(self._store.genesis, at, self._read, self._store.hash_tiles.root)
         return Growth(self._store.genesis)
+
+    def _noted(self) -> tuple[int, int]:
+        """Where a run that was cut off ended its last stage: a block, or 0, and the size of the log after it."""
+        found = _NOTED.fullmatch(read_bounded(self.folder / _STAGE, _MOST_NOTED_BYTES) or b"")
+        return (int(found[1]), int(found[2])) if found is not None else (0, 0)
+
+    def _read(self, part: Part) -> bytes:
+        return read_bounded(self.folder / part.path, max_bytes(part)) or b""
 
     def _switch(self, note: str) -> None:
         """Have on the disk all that was written, and the names of it; then tell of it."""
-        folders = {self.folder}
-        for folder in self._writer.folders:
-            folders.update([folder, *folder.parents[: len(folder.relative_to(self.folder).parts)]])
-        for folder in folders:
-            sync(folder)
+        self._writer.sync_names()
         self._writer.put(CHECKPOINT_PATH, note.encode())
+        (self.folder / _STAGE).unlink(missing_ok=True)
         sync(self.folder)
 
     # ---- tidying ----------------------------------------------------------------------------------------------

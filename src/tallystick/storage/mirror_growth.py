@@ -32,8 +32,12 @@ from tallystick.storage.outline import Outline
 
 Read = Callable[[Part], bytes]
 """The bytes of a mirror's file. May raise `OSError`."""
+Root = Callable[[Tree, int], bytes]
+"""The head of a tree of so many leaves. May raise `IndexError`."""
 File = tuple[Part, bytes]
 
+_TREE_OF: Final = {ENTRIES: Tree.LOG, HEADERS: Tree.HEADERS, IDS: Tree.LOG}
+"""Whose leaves the items of a series are about."""
 _PACK: Final = {ENTRIES: bundle, HEADERS: bundle, IDS: id_rows}
 
 
@@ -71,31 +75,33 @@ class Growth:
         """Of the last block; those before it are in the mirror."""
         self._edges = {tree: Edge(tree, TILE_HEIGHT) for tree in Tree}
         self._frontiers = dict.fromkeys(Tree, Frontier())
-        self._filling = {one: _Filling(one) for one in (ENTRIES, HEADERS, IDS)}
+        self._filling = {one: _Filling(one) for one in _TREE_OF}
 
     @classmethod
-    def resumed(cls, state: MirroredState, read: Read) -> "Growth":
-        """Go on where a mirror ends. Raises `Refused` (E1, E2, T2), `OSError` if its last files are not as they were.
+    def resumed(cls, genesis: Genesis, last: MirroredHeader, read: Read, root: Root) -> "Growth":
+        """Go on where a mirror ends, after the block `last`.
 
-        Its hashes are held to the checkpoint's roots, its last certificates and headers to the hashes.
+        Nothing that stands in it is believed: hashes are held to the roots, the last certificates and headers to the
+        hashes, and each header to what opens its state root. Raises `Refused` (E1, E2, B12, T2), `IndexError` beyond
+        the known trees, `OSError`.
         """
-        sizes = {Tree.LOG: state.log.log_size, Tree.HEADERS: state.header.index}
-        roots = {Tree.LOG: state.log.log_root, Tree.HEADERS: state.log.headers_root}
-        growth = cls(state.genesis)
-        growth.next_block = state.header.index + 1
-        growth._tip = MirroredHeader(state.header, state.log.log_size, state.log.members_hash)
+        sizes = {Tree.LOG: last.log_size, Tree.HEADERS: last.header.index}
+        growth = cls(genesis)
+        growth.next_block, growth._tip = last.header.index + 1, last
         growth._edges = {tree: _edge_in(tree, size, read) for tree, size in sizes.items()}
         growth._frontiers = {tree: edge.frontier() for tree, edge in growth._edges.items()}
-        if {tree: one.root() for tree, one in growth._frontiers.items()} != roots:
+        if any(one.root() != root(tree, one.size) for tree, one in growth._frontiers.items()):
             raise Refused(Rule.T2, "its last tiles do not lead to its checkpoint")
-        for series, tree in ((ENTRIES, Tree.LOG), (HEADERS, Tree.HEADERS)):
-            items = _rest_in(series, sizes[tree], read)
-            leaves = items if series == ENTRIES else [_header_in(one) for one in items]
-            if b"".join(leaf_hashes(leaves)) != bytes(growth._edges[tree].hashes[0]):
+        rest = {one: _rest_in(one, sizes[tree], read) for one, tree in _TREE_OF.items()}
+        headers = [header_codec.decode(one) for one in rest[HEADERS]]
+        for one in [*headers, last]:
+            _check_opened(one, root)
+        leaves = {Tree.LOG: rest[ENTRIES], Tree.HEADERS: [one.header.encoded for one in headers]}
+        for series, tree in _TREE_OF.items():
+            if series != IDS and b"".join(leaf_hashes(leaves[tree])) != bytes(growth._edges[tree].hashes[0]):
                 raise Refused(Rule.T2, f"what stands last in {series.folder} does not lead to its tiles")
-            growth._filling[series] = _Filling(series, sizes[tree], items)
-        starts = _id_starts(_rest_in(IDS, sizes[Tree.LOG], read))
-        growth._filling[IDS] = _Filling(IDS, sizes[Tree.LOG], starts)
+        rest[IDS] = _id_starts(rest[IDS])
+        growth._filling = {one: _Filling(one, sizes[tree], rest[one]) for one, tree in _TREE_OF.items()}
         return growth
 
     @property
@@ -178,8 +184,11 @@ def _rest_in(series: Series, count: int, read: Read) -> list[bytes]:
     return items_in(part, read(part))
 
 
-def _header_in(encoded: bytes) -> bytes:
-    return header_codec.decode(encoded).header.encoded
+def _check_opened(block: MirroredHeader, root: Root) -> None:
+    """Raise `Refused` (B12) unless what stands beside the header opens its state root."""
+    log_root, headers_root = root(Tree.LOG, block.log_size), root(Tree.HEADERS, block.header.index)
+    if LogRoots(block.log_size, log_root, headers_root, block.members_hash).hash != block.header.state_root:
+        raise Refused(Rule.B12, f"what stands beside header {block.header.index} does not lead to its state root")
 
 
 def _id_starts(rows: Sequence[bytes]) -> list[bytes]:
