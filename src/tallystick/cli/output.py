@@ -136,10 +136,10 @@ def say(what: RenderableType, *, soft_wrap: bool = True) -> None:
 
 
 def say_how_to_find_it() -> None:
-    """Tell how the shell finds this command by its name, unless it does: nobody told it of a `.venv`."""
+    """Tell how the shell finds this command by its name, where it does not: in a `.venv` that is not activated."""
     called = Path(sys.argv[0])
     if called.name == "tallystick" and shutil.which(called.name) is None:
-        say("Where the shell does not find it:")
+        say("Where the shell does not find tallystick:")
         say(Text(f'  export PATH={shlex.quote(str(called.parent.absolute()))}:"$PATH"', style="bold"))
 
 

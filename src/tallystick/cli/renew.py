@@ -63,7 +63,7 @@ def renew(
 
     A proof with signatures by ML-DSA-44 is renewed at a later epoch's end that members signed so, too. Where there is
     none, at a mirror or without tallystick[pq], the new one is without them: the earlier one is kept, and that is said.
-    Later runs ask for one with such again.
+    Later runs ask again for one that has them.
 
     A proof that a PDF carries (certify --attach) is replaced in the PDF, which is read as it was before. One that was
     changed since is told, and left. Other files are not touched.
