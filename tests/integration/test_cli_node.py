@@ -80,6 +80,12 @@ def test_every_command_has_an_example_and_the_exit_codes_in_its_help(command: tu
         assert code in shown
 
 
+def test_what_stands_in_brackets_is_shown_in_the_help() -> None:
+    """The names of extras are no markup."""
+    for command, extra in ((("renew",), "without tallystick[pq]"), (("key", "ml-dsa"), "pip install 'tallystick[pq]'")):
+        assert extra in " ".join(help_of(command).split())
+
+
 def test_the_manual_lists_all_exit_codes() -> None:
     _, commands, node = (ROOT / "docs" / "operate.md").read_text().split("**Exit codes")
     told = " ".join(commands.split("\n\n", maxsplit=1)[0].split())

@@ -9,6 +9,7 @@ from inspect import cleandoc
 from typing import Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -142,7 +143,7 @@ def _give_json(
 
 def _in_paragraphs(described: str, codes: Iterable[ExitCode | NodeExit]) -> str:
     """A help as Typer takes it: paragraphs as wide as the terminal is, examples a line each, the exit codes last."""
-    paragraphs = cleandoc(described).split("\n\n")
+    paragraphs = escape(cleandoc(described)).split("\n\n")  # tallystick[pq] is a name, and no markup
     lines = [one if one.startswith("Examples:") else one.replace("\n", " ") for one in paragraphs]
     ends = ", ".join(f"{one.value} {one.says}" for one in codes)
     return "\n\n".join([*lines, f"Exit codes: {ends}."])
