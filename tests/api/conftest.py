@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.integration.network import NodeProcess, network
+from tests.ports import drawn_port
 
 from tallystick.client.blocking import Client
-from tallystick.host.addresses import drawn_port
 from tallystick.ledger.certificate import Payload, issue_statement
 from tallystick.ledger.encoding import encode
 from tallystick.ledger.messages import Entry

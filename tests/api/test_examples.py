@@ -1,4 +1,4 @@
-"""The examples of docs/http.md, run as they stand."""
+"""The examples of docs/http.md, run as they stand, but for the port."""
 
 import os
 import re
@@ -11,17 +11,25 @@ from pathlib import Path
 import pytest
 from tests.integration.command_line import USUAL
 from tests.integration.network import network
+from tests.ports import drawn_port
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", DOCS.read_text(), re.M | re.S)
+DOOR = "127.0.0.1:7180"
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
+def door() -> str:
+    """Where the node's second door is, instead of what the examples say: others may listen there."""
+    return f"127.0.0.1:{drawn_port()}"
+
+
+@pytest.fixture(scope="module")
+def home(door: str) -> Iterator[Path]:
     """A home with a node in its usual folder that runs with both doors."""
     with network(1) as net:
         (node,) = net.nodes
-        node.start("--api", "127.0.0.1:7180")
+        node.start("--api", door)
         (net.path / USUAL.parent).mkdir(parents=True)
         (net.path / USUAL).symlink_to(node.folder.path)
         (net.path / "report.pdf").write_bytes(b"The bridge is sound.\n")
@@ -36,8 +44,8 @@ def run(command: list[str], home: Path) -> str:
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_an_example_does_what_it_says(home: Path, number: int) -> None:
-    language, text = BLOCKS[number]
+def test_an_example_does_what_it_says(home: Path, door: str, number: int) -> None:
+    language, text = BLOCKS[number][0], BLOCKS[number][1].replace(DOOR, door)
     if language == "python":
         assert "final" in run([sys.executable, "-c", text], home)
         return
@@ -50,3 +58,4 @@ def test_an_example_does_what_it_says(home: Path, number: int) -> None:
 
 def test_there_are_examples() -> None:
     assert len(BLOCKS) >= 5
+    assert sum(DOOR in text for _, text in BLOCKS) >= 2

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from tests.builders import ADA, BEN, wallet
 from tests.integration.network import QUICK, NodeProcess, short_folder
+from tests.ports import drawn_port
 
 from tallystick.api import decisions as d
 from tallystick.cli.motions import DAYS
@@ -16,7 +17,6 @@ from tallystick.client.blocking import Client
 from tallystick.client.client import AsyncClient
 from tallystick.client.doors import AnswerProblem
 from tallystick.client.governing import EXPIRES_AFTER_MS
-from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.certificate import Motion, check_signed

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.mirrors import write_mirror
+from tests.ports import drawn_port
 from tests.proving import ProvenLedger, short_epochs
 from tests.tiled_log import TiledLog
 
@@ -18,7 +19,6 @@ from tallystick.client import mirror
 from tallystick.client.mirror import FolderFiles, Mirror, Missing, files_at
 from tallystick.client.mirror_proving import MirrorProver
 from tallystick.client.rederiving import rederive_log
-from tallystick.host.addresses import drawn_port
 from tallystick.problems import DamagedStore, ExitCode, NotInTime, NotRunning, Problem
 from tallystick.storage.mirror import Part, tiles
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tests.api.conftest import Doors
 from tests.integration.command_line import cli, in_json
+from tests.ports import drawn_port
 
 from tallystick.client.blocking import Client
 from tallystick.client.proof_files import PROOF
-from tallystick.host.addresses import drawn_port
 
 
 def test_a_newer_proof_is_asked_for_and_verified_under_the_same_trust(doors: Doors, tmp_path: Path) -> None:

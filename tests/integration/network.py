@@ -16,12 +16,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 from tests.integration.forked import ForkedProcess
 from tests.integration.told_chain import ToldChain
+from tests.ports import OF_TESTS, drawn_port
 
 from tallystick.api.views import Outcome, Status
 from tallystick.client.blocking import Client
 from tallystick.demo import local_network
 from tallystick.demo.local_network import LocalNetwork
-from tallystick.host.addresses import drawn_port
+from tallystick.host.addresses import split_address
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.founding import found_here
 from tallystick.ledger.certificate import SALT_BYTES, Payload
@@ -65,10 +66,12 @@ class NodeProcess(local_network.NodeProcess):
         """`before`: a command that runs the node's (`ip netns exec NAME`); `module`: what runs in its Python."""
         start = [*before, *_NOT_WITHOUT_US, sys.executable, *module]
         super().__init__(DataFolder(path), command=start)
+        self._is_alone = bool(before)
         self._arguments = None if before or module != _COMMAND else self._command[len(start) :]
 
     def launch(self, *options: str) -> None:
         """Start the process: forked, where nothing else is to run it."""
+        assert self._is_alone or _port(self.folder) in OF_TESTS, "others run meanwhile: take a port of tests.ports"
         if self._arguments is None:
             return super().launch(*options)
         assert self.process is None, f"{self.name} runs already"
@@ -189,6 +192,10 @@ class Network(LocalNetwork[NodeProcess]):
                 assert_tokens_conserved(chain)
                 assert not chain.burned, "an honest member contradicted itself"
             return chains[0]
+
+
+def _port(folder: DataFolder) -> int:
+    return split_address(folder.settings().listen)[1]
 
 
 def _numbered(block: Any) -> Iterator[tuple[int, Any]]:

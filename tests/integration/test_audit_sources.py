@@ -6,15 +6,16 @@ from pathlib import Path
 
 from tests.integration.command_line import cli, in_json
 from tests.integration.network import Network, NodeProcess, wait_for
+from tests.ports import drawn_port
 
 from tallystick.client.blocking import Client
-from tallystick.host.addresses import drawn_port
 from tallystick.problems import ExitCode
 
 
 def test_a_ledger_is_audited_wherever_it_is_served(tmp_path: Path) -> None:
     """Four nodes; one's door, its folder, a mirror that it wrote, a second node, and the file that is left."""
-    cli("new", "class", "--members", "4", "--into", "net", "--no-passphrase", cwd=tmp_path)
+    ports = ("--port", str(drawn_port(4)))
+    cli("new", "class", "--members", "4", "--into", "net", *ports, "--no-passphrase", cwd=tmp_path)
     port, sizes = drawn_port(1), list[int]()
 
     def audit(source: str, expect: int = 0) -> None:

@@ -18,13 +18,13 @@ import pytest
 from tests.builders import ADA, BEN
 from tests.integration.command_line import PASSPHRASE, REPORT, cli
 from tests.integration.network import NodeProcess, network, running_network, wait_for
+from tests.ports import drawn_port
 
 from tallystick.api import views
 from tallystick.client.batches import ResultFile
 from tallystick.client.blocking import Client
 from tallystick.client.client import BATCH
 from tallystick.client.drafts import read_batch
-from tallystick.host.addresses import drawn_port
 from tallystick.host.key_file import create_key_file
 from tallystick.ledger.file_statement import FILE_MEDIA_TYPE
 from tallystick.ledger.messages import entry_codec

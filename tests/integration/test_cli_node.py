@@ -21,6 +21,7 @@ import typer
 from tests.builders import ADA, BEN, CY, DOT, GENESIS
 from tests.integration.command_line import PASSPHRASE, USUAL, cli, in_json
 from tests.integration.network import Network, NodeProcess, short_folder
+from tests.ports import drawn_port
 from tests.working_copy import ROOT
 from typer.testing import CliRunner
 
@@ -28,7 +29,6 @@ from tallystick.cli.app import app
 from tallystick.cli.running import LogLevel
 from tallystick.consensus.signing_guard import Lost
 from tallystick.host import founding
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.guard_file import GuardFile
 from tallystick.host.invite import read_invite, write_invite

@@ -15,9 +15,9 @@ from tests.builders import ADA, BEN, CY
 from tests.integration.command_line import PASSPHRASE, USUAL, called, cli, in_json
 from tests.integration.network import NodeProcess, network, wait_for
 from tests.integration.test_governing import GOVERNED, at, certified, said, shown_of, told
+from tests.ports import drawn_port
 from tests.working_copy import ROOT
 
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.data_lock import data_lock
 from tallystick.host.drafts import read_draft, write_draft
@@ -426,7 +426,8 @@ def test_three_of_whom_one_is_lost_for_good_go_on_as_a_new_ledger(tmp_path: Path
         second_again = net.add(NodeProcess(new[1].path))
         second_again.start()
         invite = called("invite", *at(second_again)).stdout.strip()
-        assert BY_TWO in said("join", invite, "--data", new[0].path)
+        address = ("--address", f"127.0.0.1:{drawn_port()}")
+        assert BY_TWO in said("join", invite, *address, "--data", new[0].path)
         first_again = net.add(NodeProcess(new[0].path))
         first_again.start()
 

@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 from tests.integration.command_line import called
 from tests.integration.network import QUICK, Network, NodeProcess, running_network, wait_for
+from tests.ports import drawn_port
 
 from tallystick.client.blocking import Client
-from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder
 from tallystick.ledger.certificate import issue_statement, payload_codec

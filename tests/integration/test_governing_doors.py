@@ -10,11 +10,11 @@ import pytest
 from tests.builders import ADA, BEN, CY, wallet
 from tests.integration.network import QUICK, NodeProcess, short_folder
 from tests.integration.test_governing import at, moved, said, shown_of, told
+from tests.ports import drawn_port
 
 from tallystick.api import governed_views, views
 from tallystick.cli.admissions import Admitting
 from tallystick.cli.motions import decide
-from tallystick.host.addresses import drawn_port
 from tallystick.host.clock import now_ms
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.changes import Role, sign_admission

@@ -13,9 +13,9 @@ from tests.integration.network import (
     wait_for,
     with_settings,
 )
+from tests.ports import drawn_port
 
 from tallystick.consensus.signing_guard import Floor, GuardStatus, Signed, TwinSeen
-from tallystick.host.addresses import drawn_port
 from tallystick.host.guard_file import read_guard, summaries
 
 

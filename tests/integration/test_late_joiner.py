@@ -15,8 +15,8 @@ from tests.integration.network import (
     short_folder,
     wait_for,
 )
+from tests.ports import drawn_port
 
-from tallystick.host.addresses import drawn_port
 from tallystick.ledger.wallet import Wallet
 from tallystick.storage.store import Store
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from tests.integration import network as integration
 from tests.integration.command_line import called
 from tests.integration.network import short_folder, wait_for
+from tests.ports import drawn_port
 
 from tallystick.api.views import Outcome
 from tallystick.cli.output import Terminal
@@ -28,7 +29,6 @@ from tallystick.demo.local_network import LocalNetwork, NodeProcess, terminated_
 from tallystick.demo.real_demo import PARAMS, UNIVERSITIES, RealDemo
 from tallystick.demo.up import _tell
 from tallystick.host import addresses
-from tallystick.host.addresses import drawn_port
 from tallystick.host.founding import found_here
 from tallystick.problems import NotInTime, Problem
 
@@ -205,7 +205,8 @@ def test_the_nodes_end_in_order_when_up_is_killed() -> None:
 def test_up_advises_a_motion_without_harm_and_with_as_many_words_as_it_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], members: int, others: list[int]
 ) -> None:
-    folders = found_here("test", tmp_path / "net", members, "", params=PARAMS, port=7117, called=UNIVERSITIES[:members])
+    port, called = drawn_port(members), UNIVERSITIES[:members]
+    folders = found_here("test", tmp_path / "net", members, "", params=PARAMS, port=port, called=called)
     _tell(folders)
     told = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  tallystick m")]
     assert [line[1:3] for line in told if line[1] == "member"] == [

@@ -14,6 +14,7 @@ from tests.integration.command_line import USUAL, cli, in_json
 from tests.integration.network import running_network
 from tests.integration.test_verify import Given, Handed
 from tests.mirrors import mirror_files, write_mirror
+from tests.ports import drawn_port
 from tests.proving import ProvenLedger
 from tests.time_authority import founded
 
@@ -21,7 +22,6 @@ from tallystick.client.blocking import Client
 from tallystick.client.pdf_files import attach
 from tallystick.client.proof_files import PROOF, read_proof
 from tallystick.client.proof_writing import attached_form, bundle_attached
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.changes import Effect
 from tallystick.storage.mirror import state_codec, state_path

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.integration.network import short_folder
+from tests.ports import drawn_port
 from tests.proving import ProvenLedger, short_epochs
 from tests.working_copy import ROOT, copy_to, tracked
 from tools.check_locks import applies, pins, read
@@ -120,7 +121,8 @@ def test_the_installed_command_founds_a_ledger_runs_it_and_verifies_when_all_of_
         return done.stdout
 
     assert tallystick("--version") == f"tallystick {VERSION}\n"
-    founded = json.loads(tallystick("new", "Solo", "--members", "1", "--into", "net", "--no-passphrase", "--json"))
+    new = ("new", "Solo", "--members", "1", "--into", "net", "--port", str(drawn_port()), "--no-passphrase", "--json")
+    founded = json.loads(tallystick(*new))
     report = tmp_path / "report.txt"
     report.write_text("The bridge is sound.\n")
     folder = "net/node-1"

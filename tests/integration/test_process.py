@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.builders import ADA
 from tests.integration.network import QUICK
+from tests.ports import drawn_port
 
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder
 from tallystick.host.founding import found_here
 from tallystick.host.logs import ReportLog

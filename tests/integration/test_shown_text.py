@@ -22,6 +22,7 @@ from tests.integration.command_line import cli
 from tests.integration.network import Network, NodeProcess
 from tests.integration.test_cli_node import ALL_COMMANDS
 from tests.pdfs import by_hand
+from tests.ports import drawn_port
 from tests.strange_text import MARKUP, STRANGE, strange_characters
 from tests.tiled_log import TiledLog
 from tests.time_authority import certified
@@ -30,7 +31,6 @@ from tallystick.cli.output import Terminal, Text, ask_secret, show_fault
 from tallystick.client.pdf_files import attach
 from tallystick.client.pdf_revision import AttachedProof
 from tallystick.host import joining
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.invite import write_invite
 from tallystick.host.logs import ReportLog, note, start_logging
@@ -289,7 +289,8 @@ def of_a_pdf(place: Place, *where: str) -> None:
 def of_what_is_decided(place: Place) -> None:
     """A ledger of one organisation, whose words pass at once."""
     free = ("--no-passphrase",)
-    cli("new", "class", "--members", "1", "--into", "net", *free, cwd=place.folder)
+    port = ("--port", str(drawn_port()))
+    cli("new", "class", "--members", "1", "--into", "net", *port, *free, cwd=place.folder)
     cli("key", "new", "--data", "registry", *free, cwd=place.folder)
     with Network(place.folder) as net:
         node = net.add(NodeProcess(place.folder / "net" / "node-1"))

@@ -21,11 +21,11 @@ import pytest
 from tests.builders import ADA, GENESIS
 from tests.integration.command_line import cli, in_json
 from tests.integration.network import Network, NodeProcess
+from tests.ports import drawn_port
 from tests.tiled_log import TiledLog
 
 from tallystick.api.witnessing import WitnessDoor
 from tallystick.host import witness as witness_file
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.host.witness import (
     NotConsistent,

@@ -9,8 +9,8 @@ from tests.builders import ADA, GENESIS
 from tests.integration.command_line import cli, in_json
 from tests.integration.network import Network, NodeProcess
 from tests.interop.judges import NoJudges, build_program
+from tests.ports import drawn_port
 
-from tallystick.host.addresses import drawn_port
 from tallystick.host.data_folder import DataFolder, Settings
 from tallystick.ledger.checkpoint import decode_digest
 from tallystick.ledger.merkle import consistency_path, root_from_consistency
