@@ -225,7 +225,8 @@ def test_a_node_tells_in_plain_words_why_it_cannot_listen_or_read_its_settings(t
             done = subprocess.run(
                 [*run, "--listen", address], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
             )
-            assert done.stderr.rstrip().endswith(f"cannot listen at {address}: {why}")
+            other = "name another with --listen and --address, or in tallystick-network/node-1/node.toml"
+            assert done.stderr.rstrip().endswith(f"cannot listen at {address}: {why}; {other}")
     settings = tmp_path / "tallystick-network" / "node-1" / "node.toml"
     for content, why in (
         (b"listen = ", "no TOML, at "),

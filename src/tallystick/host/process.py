@@ -136,7 +136,7 @@ async def _run(  # noqa: PLR0913, PLR0917  # as of `run_node`
             await asyncio.wait((stopping, runner.failed), return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
     except TransportError as error:
-        raise Problem(str(error)) from None
+        raise Problem(f"{error}; name another with --listen and --address, or in {folder.settings_path}") from None
     finally:
         await runner.stop()
         await verifier.stop()
