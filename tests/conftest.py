@@ -6,10 +6,13 @@ import signal
 import sys
 import threading
 from collections.abc import Generator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
@@ -32,21 +35,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _SLOWEST = (
     "test_operate",
-    "test_c2sp_judges",
+    "page",
+    "interop",
     "test_campaign",
     "test_cli",
     "test_governing",
     "test_crashes",
     "test_verification",
-    "test_page_verifier",
-    "test_page",
     "test_explore",
     "test_store_crashes",
     "test_local_network",
     "test_openapi",
     "test_shown_text",
     "test_scenarios",
-    "test_page_trust",
     "test_partition",
     "test_package",
     "test_replacing",
@@ -62,8 +63,6 @@ _SLOWEST = (
     "test_governing_doors",
     "test_guard_running",
     "test_pdf_files",
-    "test_page_pdf",
-    "test_page_shared",
     "test_late_joiner",
     "test_gossip_tree",
     "test_continuation",
@@ -71,34 +70,37 @@ _SLOWEST = (
     "test_governed",
     "test_cli_node",
     "test_export",
-    "test_corpus_in_browser",
     "test_snapshots",
     "test_node",
     "test_certificate_index",
     "test_continues",
     "test_crowd",
-    "test_looks",
 )
-"""Test files that take ten seconds or more, the longest first: a worker that gets one last lets the others wait."""
+"""Test files, and folders of them, that take ten seconds or more, the longest first: a worker that gets one last lets
+the others wait.
+"""
 
 _IN_PARTS = ("test_campaign", "test_explore", "test_gossip_tree")
 """Those of which any worker may run each test function: they are long, and share little that takes long to make."""
 
+_TOGETHER = ("interop", "page")
+"""Folders whose tests one worker runs: they share programs built in Go, and a browser."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slowest files come first; within a file the order stays."""
+    """The slowest come first; otherwise the order stays."""
     place = {name: number for number, name in enumerate(_SLOWEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    items.sort(key=lambda item: place.get(item.path.stem, place.get(item.path.parent.name, len(place))))
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
-    """A file to one worker, but for those that are run in parts, and those of `interop`, which build programs in Go."""
+    """A file to one worker, but for those that are run in parts, and for `_TOGETHER`."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
         if file.stem in _IN_PARTS:
             return nodeid.partition("[")[0]
-        return str(file.parent if file.parent.name == "interop" else file)
+        return str(file.parent if file.parent.name in _TOGETHER else file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -111,6 +113,7 @@ _OF_THE_CORE = Path(__file__).parent / "unit"
 
 _OF_THE_EDGE = (
     "test_benchmarks",
+    "test_fuzz",
     "test_invite",
     "test_locks",
     "test_native_build",
@@ -120,23 +123,32 @@ _OF_THE_EDGE = (
     "test_time_stamp_token",
     "test_x25519",
 )
-"""Unit tests that have nothing to do with the core."""
+"""Unit tests that have nothing to do with the core, or reach it by chance."""
 
 _TRACE = pytest.StashKey[Any]()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """With `--cov`, what is imported has been measured by now; the rest is so in the core's unit tests alone.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """With `--cov`, the core is imported here, to be measured; the rest is measured in its unit tests alone.
 
-    Modules and tests are here to stay: a search for garbage that looks through all of them takes a fifth of a second.
+    Traced, the collection would take half as long again.
     """
+    if session.config.pluginmanager.hasplugin("_cov"):
+        for package in Coverage.current().get_option("run:source"):
+            for module in walk_packages(import_module(package).__path__, f"{package}."):
+                import_module(module.name)
+        session.config.stash[_TRACE] = sys.gettrace(), threading.gettrace()
+        _trace_with(None, None)
+    return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Modules and tests are here to stay: a search for garbage through all of them takes a fifth of a second."""
     if not gc.get_freeze_count():  # a test that runs others is under way otherwise
         gc.collect()
         gc.freeze()
-    if session.config.pluginmanager.hasplugin("_cov"):
-        session.config.stash[_TRACE] = sys.gettrace(), threading.gettrace()
-        _trace_with(None, None)
 
 
 @pytest.hookimpl(wrapper=True)

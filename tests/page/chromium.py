@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
-from tests.proof_corpus import FOLDER, LISTED
 
 from tallystick.api.verify_page import PAGE
+from tests.proof_corpus import FOLDER, LISTED
 
 VARIABLE = "TALLYSTICK_CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -17,15 +17,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from msgspec import to_builtins
-from tests.fuzz.mutations import mutated
-from tests.proof_corpus import CASES as ALL_CASES
-from tests.proof_corpus import bundle_of, demand_of, read
-from tests.vectors.proof_told import view_of
 
 from tallystick.ledger.bundle import extra_codec, read_bundle
 from tallystick.ledger.errors import Refused
 from tallystick.ledger.tlog_policy import parse_policy
 from tallystick.ledger.tlog_proof import parse_proof
+from tests.fuzz.mutations import mutated
+from tests.proof_corpus import CASES as ALL_CASES
+from tests.proof_corpus import bundle_of, demand_of, read
+from tests.vectors.proof_told import view_of
 
 HERE: Final = Path(__file__).parent
 CASES: Final = [case for case in ALL_CASES if not case["demand"].get("verifies_ml_dsa")]

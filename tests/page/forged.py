@@ -5,9 +5,6 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from msgspec.structs import replace
-from tests.builders import wallet
-from tests.proof_corpus import read
-from tests.proving import ProvenLedger
 
 from tallystick.ledger.bundle import ProofExtra, extra_codec, read_bundle
 from tallystick.ledger.encoding import encode
@@ -15,6 +12,9 @@ from tallystick.ledger.file_statement import FileStatement
 from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.tlog_proof import parse_proof
 from tallystick.proof.members import Anchor
+from tests.builders import wallet
+from tests.proof_corpus import read
+from tests.proving import ProvenLedger
 
 SINCE = 2
 """The epoch from which the forged proof starts."""

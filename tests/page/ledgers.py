@@ -3,11 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.mirrors import write_mirror
-from tests.page.chromium import file
-from tests.pdfs import by_hand
-from tests.proving import ProvenLedger, short_epochs
-
 from tallystick.client.pdf_files import read_base
 from tallystick.client.pdf_revision import AttachedProof, write_revision
 from tallystick.ledger.certificate import Statement
@@ -15,6 +10,10 @@ from tallystick.ledger.changes import Effect
 from tallystick.node.checkpoints import Countersigned
 from tallystick.storage.described_files import describe_file
 from tallystick.storage.making import ProofFiles
+from tests.mirrors import write_mirror
+from tests.page.chromium import file
+from tests.pdfs import by_hand
+from tests.proving import ProvenLedger, short_epochs
 
 PDF = by_hand()
 

@@ -9,9 +9,6 @@ from random import Random
 from typing import Any, Final
 
 from msgspec.structs import replace
-from tests.builders import ADA, sign_anything
-from tests.curve import BASE, TORSION, add, encoded, times
-from tests.page.expected import HERE
 
 from tallystick.ledger.certificate import AnyCertificate, certificate_codec, check_signed
 from tallystick.ledger.encoding import encode
@@ -20,6 +17,9 @@ from tallystick.ledger.fields import MAX_TOKENS
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.keys import is_signed
 from tallystick.ledger.names import fold
+from tests.builders import ADA, sign_anything
+from tests.curve import BASE, TORSION, add, encoded, times
+from tests.page.expected import HERE
 
 _VECTORS: Final = HERE.parent / "vectors"
 _RANDOM_NAMES: Final = 2_000

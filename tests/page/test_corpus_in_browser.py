@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from playwright.sync_api import Browser, Page
-from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, OF_ITS_OWN, checked, file, opened
-from tests.page.expected import CASES
-from tests.proof_corpus import read
 
 from tallystick.ledger.encoding import Codec
 from tallystick.proof.members import Anchor
+from tests.page.chromium import DOCUMENT, LINES_OF_CARD, NOW_MS, OF_ITS_OWN, checked, file, opened
+from tests.page.expected import CASES
+from tests.proof_corpus import read
 
 KEPT_WHERE = "; what shows it is kept in this browser, under Trusted ledgers"
 _DROPPED = f"""async files => {{

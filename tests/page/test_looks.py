@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
-from tests.page.chromium import checked, document, file, give, opened, proof, trust
-from tests.page.ledgers import Certified, attached, certified
 
 from tallystick.storage.mirror import state_path
+from tests.page.chromium import checked, document, file, give, opened, proof, trust
+from tests.page.ledgers import Certified, attached, certified
 
 LEAST_CONTRAST = 4.5
 PHONE: ViewportSize = {"width": 320, "height": 640}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
+
 from tests.page.chromium import (
     DOCUMENT,
     FROM,

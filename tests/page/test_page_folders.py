@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
+
+from tallystick.client.mirror import FolderFiles, Mirror
+from tallystick.client.mirror_proving import MirrorProver
+from tallystick.storage.mirror import state_path
 from tests.governed import directory_genesis
 from tests.mirrors import write_mirror
 from tests.page.chromium import DOCUMENT, checked, give, lines, opened, trust
 from tests.page.ledgers import Certified, certified
 from tests.proof_corpus import read as of_corpus
 from tests.proving import ProvenLedger, read
-
-from tallystick.client.mirror import FolderFiles, Mirror
-from tallystick.client.mirror_proving import MirrorProver
-from tallystick.storage.mirror import state_path
 
 _COPIED = """() => {
   getSelection().selectAllChildren(document.querySelector("[data-mirror]"));

@@ -8,12 +8,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.builders import START_MS
-from tests.governed import directory_genesis
-from tests.integration.test_proving import NAMES, replaced
-from tests.mirrors import write_mirror
-from tests.page.expected import run_suite
-from tests.proving import ProvenLedger, read, short_epochs
 
 from tallystick.client.mirror import FolderFiles, Mirror
 from tallystick.client.mirror_proving import MirrorProver
@@ -22,6 +16,12 @@ from tallystick.ledger.changes import Effect
 from tallystick.problems import Problem
 from tallystick.storage.making import ProofFiles
 from tallystick.storage.mirror import HEADERS, bundle, header_codec, items_in, part_with, state_codec, state_path
+from tests.builders import START_MS
+from tests.governed import directory_genesis
+from tests.integration.test_proving import NAMES, replaced
+from tests.mirrors import write_mirror
+from tests.page.expected import run_suite
+from tests.proving import ProvenLedger, read, short_epochs
 
 pytestmark = pytest.mark.skipif(which("node") is None, reason="node is not installed: THE PAGE'S PROVER IS NOT TESTED")
 

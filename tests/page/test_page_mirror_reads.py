@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.governed import directory_genesis
-from tests.mirrors import mirror_files
-from tests.page.expected import run_suite
-from tests.page.test_page_mirror import in_base64, told
-from tests.proving import NOW_MS, ProvenLedger, short_epochs
-from tests.vectors.proof_ledgers import votes_of
 
 from tallystick.ledger.checkpoint import Checkpoint, cosign, signed_checkpoint
 from tallystick.ledger.note import parse_note
 from tallystick.ledger.wallet import Wallet
 from tallystick.storage.making import ProofFiles
 from tallystick.storage.mirror import MirroredState, state_codec, state_path
+from tests.governed import directory_genesis
+from tests.mirrors import mirror_files
+from tests.page.expected import run_suite
+from tests.page.test_page_mirror import in_base64, told
+from tests.proving import NOW_MS, ProvenLedger, short_epochs
+from tests.vectors.proof_ledgers import votes_of
 
 pytestmark = pytest.mark.skipif(which("node") is None, reason="node is not installed: THE PAGE'S PROVER IS NOT TESTED")
 

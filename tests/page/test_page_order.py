@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 from msgspec.structs import replace
-from tests.page.expected import CASES, run_suite
-from tests.proof_corpus import demand_of, read
-from tests.vectors.proof_told import view_of
 
 from tallystick.ledger.bundle import extra_codec, read_bundle
 from tallystick.ledger.continuation import Continuation
 from tallystick.ledger.genesis import Genesis, decode_genesis
 from tallystick.ledger.tlog_proof import parse_proof
+from tests.page.expected import CASES, run_suite
+from tests.proof_corpus import demand_of, read
+from tests.vectors.proof_told import view_of
 
 pytestmark = pytest.mark.skipif(
     which("node") is None, reason="node is not installed: THE PAGE'S VERIFIER IS NOT TESTED"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
+
+from tallystick.client.pdf_revision import find_mark
 from tests.page.chromium import checked, document, file, give, lines, opened, proof, trust
 from tests.page.ledgers import PDF, Certified, attached, certified
 from tests.pdfs import by_hand
-
-from tallystick.client.pdf_revision import find_mark
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "pdf"
 SHADOW = b"\n3 0 obj\n<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] >>\nendobj\n%%EOF\n"

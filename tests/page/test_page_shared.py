@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
+
+from tallystick.ledger.file_statement import FileStatement
 from tests.page.chromium import DOCUMENT, LEDGER, OF_ITS_OWN, checked, opened, trust
 from tests.page.forged import Forged, forged
 from tests.page.test_corpus_in_browser import anchors_of, confirm, dropped, ledger, text_of, to_json_form, write
@@ -20,8 +22,6 @@ from tests.page.test_page_trust import (
     with_proof,
 )
 from tests.proof_corpus import read
-
-from tallystick.ledger.file_statement import FileStatement
 
 NOT_KNOWN = "the proof starts from an epoch not verified here before"
 SINCE_ANCHORS = anchors_of(BY_NAME["since-valid"]["demand"])

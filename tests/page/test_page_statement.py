@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page
+
 from tests.page.chromium import OF_ITS_OWN, checked, document, file, give, opened, proof, trust
 from tests.page.ledgers import attached, certified
 from tests.page.test_corpus_in_browser import CASES, ask, dropped, keep

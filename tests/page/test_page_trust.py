@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page
+
+from tallystick.ledger.bundle import extra_codec
+from tallystick.ledger.encoding import encode
+from tallystick.ledger.tlog_proof import parse_proof
 from tests.page.chromium import (
     DOCUMENT,
     FROM,
@@ -28,10 +32,6 @@ from tests.page.chromium import (
 from tests.page.test_corpus_in_browser import anchors_of, confirm, dropped, keep, ledger, text_of, write
 from tests.page.test_page import OTHER, VERIFIED, drop, kept
 from tests.proof_corpus import CASES, read
-
-from tallystick.ledger.bundle import extra_codec
-from tallystick.ledger.encoding import encode
-from tallystick.ledger.tlog_proof import parse_proof
 
 BY_NAME = {case["name"]: case for case in CASES}
 NEWER = anchors_of(BY_NAME["early-older"]["demand"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+
 from tests.page.expected import CASES, changed_files, corpus_views, run_suite
 from tests.page.parts import parts
 

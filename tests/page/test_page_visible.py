@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from tests.page.under_node import under_node
-
 from tallystick.host.text import printable
+from tests.page.under_node import under_node
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,11 +5,6 @@ from typing import Any
 
 import pytest
 from msgspec import to_builtins
-from tests.page.expected import CASES
-from tests.page.under_node import under_node
-from tests.proof_corpus import LISTED, bundle_of, demand_of
-from tests.strange_text import MARKUP, STRANGE
-from tests.vectors.proof_told import view_of
 
 from tallystick.api.proof_views import FileVerdict
 from tallystick.cli.show import moment_ms
@@ -17,6 +12,11 @@ from tallystick.cli.verify import span_ms
 from tallystick.cli.verify_words import row_of
 from tallystick.cli.words import lasting, many, utc
 from tallystick.host.text import printable
+from tests.page.expected import CASES
+from tests.page.under_node import under_node
+from tests.proof_corpus import LISTED, bundle_of, demand_of
+from tests.strange_text import MARKUP, STRANGE
+from tests.vectors.proof_told import view_of
 
 TIMES = [0, 1, 999, 1_000, 59_999, 951_782_400_000, 1_750_086_400_000, 253_402_300_799_999, 253_402_300_800_000, 2**53]
 SPANS = [0, 49, 50, 51, 150, 250, 350, 750, 999, 1_000, 59_999, 60_000, 3_599_999, 3_660_000, 86_399_999, 90_000_000]
