@@ -4,7 +4,7 @@ ARGS   ?=
 SEEDS  ?= 500
 FIRST  ?= 1
 BIN    := .venv/bin
-SPREAD := -n 5 --dist loadfile --no-loadscope-reorder
+SPREAD := -n 6 --dist loadfile --no-loadscope-reorder
 
 # Without bytecode each of hundreds of processes compiles all that it imports, and each test worker all tests.
 unexport PYTHONDONTWRITEBYTECODE
